@@ -1,6 +1,6 @@
 """What a run can be told. Anyone may append to `commands.jsonl`; the worker polls it at every step boundary.
 
-Each line: `id` (unique), `time` (Unix seconds), `by` (who, for people), `command` (the class name) and the fields.
+Each line: `id` (unique), `time` (Unix seconds), `by` (who, for people), `command` (the class name), the fields.
 Every command is confirmed by a `CommandConfirmed` event, accepted or not.
 """
 
@@ -71,17 +71,10 @@ def from_json(record: Mapping[str, Any]) -> Command | str:
     values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
     if cls is SetLearningRate:
         rate = values.get("learning_rate")
-        if (
-            isinstance(rate, bool)
-            or not isinstance(rate, int | float)
-            or not math.isfinite(rate)
-            or rate <= 0
-        ):
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate) or rate <= 0:
             return f"learning_rate must be a number above 0, not {rate!r}."
         return SetLearningRate(float(rate))
     if cls is Stop:
         save = values.get("save", True)
-        return (
-            Stop(save) if isinstance(save, bool) else f"save must be true or false, not {save!r}."
-        )
+        return Stop(save) if isinstance(save, bool) else f"save must be true or false, not {save!r}."
     return cls()

@@ -115,7 +115,8 @@ class EvaluationFinished(Event):
     num_tokens: int
     seconds: float
     metrics: dict[str, float]
-    """`eval_loss` or, with several sets, `eval_retain_loss` and `eval_unlearn_loss`, and what else the trainer reports."""
+    """`eval_loss` or, with several sets, `eval_retain_loss` and `eval_unlearn_loss`, and what else
+    the trainer reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,17 +257,8 @@ class WorkerExited(Event):
     """Children of the worker that were still alive and were ended."""
 
 
-EVENTS: Mapping[str, type[Event]] = {
-    cls.__name__: cls
-    for cls in (
-        RunCreated, KeeperStarted, StageChanged, DataPrepared, TrainingStarted, StepFinished, EvaluationFinished,
-        SamplesAnswered, BehaviourMeasured, DeviceMeasured, CheckpointSaved, CheckpointRemoved, CheckpointSkipped,
-        CommandConfirmed, RunPaused, RunUnpaused, Warned, RunEnded, WorkerExited,
-    )
-}  # fmt: skip
-_FIELDS: Mapping[str, frozenset[str]] = {
-    name: frozenset(f.name for f in fields(cls)) for name, cls in EVENTS.items()
-}
+EVENTS: Mapping[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
+_FIELDS: Mapping[str, frozenset[str]] = {name: frozenset(f.name for f in fields(cls)) for name, cls in EVENTS.items()}
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -287,7 +279,8 @@ def number_from_json(value: object) -> float:
 def to_json(event: Event) -> JSON:
     """Return the event's fields and its `event` name, ready for a strict JSON encoder."""
     record: JSON = {"event": type(event).__name__}
-    for name in event.__slots__:
+    slots: tuple[str, ...] = type(event).__slots__
+    for name in slots:
         value = getattr(event, name)
         if isinstance(value, dict):
             value = {k: json_number(v) if isinstance(v, float) else v for k, v in value.items()}

@@ -1,0 +1,137 @@
+"""An append-only file of numbered JSON lines that several processes may write.
+
+`events.jsonl` and `commands.jsonl` are journals. One `write` per line, under a lock, so that two writers never
+mix; a line torn by a crash stays where it is and the next writer starts on a line of its own. Standard library
+only: the keeper writes one too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DiskFull, WorkspaceError
+
+_TAIL_BYTES = 65_536
+"""How far back the last complete line is looked for. The longest line we write is some 10 kB."""
+
+
+class Journal:
+    """Appends lines to one file and numbers them.
+
+    The number of the next line is the last line's plus one. As long as nobody else wrote, which is nearly
+    always so, that is known without reading: the file is as long as this process left it.
+
+    Args:
+        path: Created with mode 0600 when it is missing. Its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = _open(path)
+        self._size = -1
+        self._seq = 0
+
+    def append(self, record: dict[str, Any], *, durable: bool = False) -> int:
+        """Append one line and return its `seq`.
+
+        Args:
+            record: JSON-ready; must not hold `seq` or `time`.
+            durable: Whether the line must survive a power cut (an fsync, some milliseconds).
+
+        Raises:
+            DiskFull: There is no room; nothing, or a torn line that readers skip, was written.
+            WorkspaceError: The file cannot be written for another reason.
+        """
+        try:
+            with _locked(self._fd):
+                size = os.fstat(self._fd).st_size
+                start = b""
+                if size != self._size:
+                    self._seq, complete = last_seq(self._fd, size)
+                    start = b"" if complete else b"\n"
+                head = f'{{"seq":{self._seq + 1},"time":{time.time():.3f},'
+                body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+                line = start + (head + body[1:] + "\n").encode("utf-8", "replace")
+                written = os.write(self._fd, line)
+                if written != len(line):
+                    self._size = -1
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._seq += 1
+                self._size = size + written
+            if durable:
+                os.fsync(self._fd)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        return self._seq
+
+    @property
+    def size(self) -> int:
+        """Length of the file in bytes at this moment."""
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Close the file. Appending afterwards is an error."""
+        os.close(self._fd)
+
+
+def write_error(path: Path, error: OSError) -> WorkspaceError:
+    """Return the error a user can act on behind an `OSError` of a write to `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = path.parent
+        try:
+            status = os.statvfs(folder)
+            free = f"{status.f_bavail * status.f_frsize / 1e6:.1f} MB"
+        except OSError:
+            free = "an unknown amount"
+        return DiskFull(
+            f"No room to write {path}: {free} free on its file system.",
+            remedy="Free some space there, then go on with `ftconsole resume`.",
+        )
+    return WorkspaceError(
+        f"Cannot write {path}: {error.strerror}.",
+        remedy="Check the folder's owner and permissions, or choose another workspace with -w.",
+    )
+
+
+def last_seq(fd: int, size: int) -> tuple[int, bool]:
+    """Return the number of the last whole line (0 when there is none) and whether the file ends with a newline."""
+    start = max(0, size - _TAIL_BYTES)
+    tail = os.pread(fd, size - start, start)
+    complete = not tail or tail.endswith(b"\n")
+    for line in reversed(tail.split(b"\n")):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("seq"), int):
+            return record["seq"], complete
+    return 0, complete
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def _locked(fd: int) -> Iterator[None]:
+    """Hold the file's lock. Where the file system has none, go on: one O_APPEND write is all we do."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)

@@ -1,0 +1,126 @@
+"""Writes a checkpoint so that it is either complete under its name or not there. Standard library only.
+
+Beside, file by file; synced; hashed into `manifest.json`; renamed. The libraries' own savers write straight into the
+final folder without one fsync: 2 of 7 kills during a save left a newest checkpoint that could not be loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DiskFull
+from engine.journal import write_error
+from engine.runs import checkpoints
+from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, Checkpoint
+from engine.runs.directory import RunDirectory
+
+_NEVER_KEPT = ("training_args.bin",)
+"""A pickle nobody needs to go on, which holds `hub_token` in clear text (transformers 5.23)."""
+MINIMUM_KEPT = 2
+"""Rotation keeps at least so many: the last one may be the one being written when the power goes."""
+
+
+def write_checkpoint(
+    target: Path,
+    save: Callable[[Path], None],
+    *,
+    run_id: str,
+    step: int,
+    metadata: dict[str, Any],
+    expected_bytes: int = 0,
+) -> Checkpoint:
+    """Let `save` fill a folder and put it under `target`, replacing what is there.
+
+    Args:
+        target: Final folder, such as `checkpoints/checkpoint-50` or `best`.
+        save: Called with an empty folder; what it raises is passed on and nothing is left behind.
+        run_id: Written into the manifest.
+        step: Optimizer steps the weights have seen.
+        metadata: Written as `metadata.json`, with the time.
+        expected_bytes: Refused beforehand when there is less room than this.
+
+    Raises:
+        DiskFull: There is not enough room. Older checkpoints are untouched.
+        WorkspaceError: The folder cannot be written.
+    """
+    partial = target.parent / f"{PARTIAL}{target.name}-{secrets.token_hex(4)}"
+    try:
+        free = shutil.disk_usage(target.parent).free
+        if free < expected_bytes:
+            raise DiskFull(
+                f"{target.name} needs about {expected_bytes / 1e6:.1f} MB and {target.parent} has {free / 1e6:.1f} MB.",
+                remedy="Free some space there, then go on with `ftconsole resume`.",
+            )
+        partial.mkdir(mode=0o700)
+        save(partial)
+        for name in _NEVER_KEPT:
+            (partial / name).unlink(missing_ok=True)
+        record = {"step": step, "created": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
+        (partial / METADATA).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        files = {}
+        for path in sorted(p for p in partial.rglob("*") if p.is_file()):
+            path.chmod(0o600)
+            _sync(path)
+            files[str(path.relative_to(partial))] = {"size": path.stat().st_size, "sha256": checkpoints.sha256(path)}
+        manifest = {"version": 1, "run_id": run_id, "step": step, "files": files}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (partial / MANIFEST).chmod(0o600)
+        _sync(partial / MANIFEST)
+        _sync(partial)
+        _replace(partial, target)
+        _sync(target.parent)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    written = checkpoints.read_checkpoint(target)
+    assert written is not None
+    return written
+
+
+def rotate(run: RunDirectory, own_run_id: str, limit: int | None, *, keep: Sequence[Path] = ()) -> list[Checkpoint]:
+    """Delete our oldest checkpoints beyond `limit` and return what was deleted.
+
+    Args:
+        run: Only its `checkpoints/` is looked at; `best/` and `final/` are never touched.
+        own_run_id: Folders whose manifest names another run, or that have none, do not count and are not deleted.
+        limit: How many to keep; raised to 2. None keeps all.
+        keep: Folders that stay whatever their age.
+    """
+    if limit is None:
+        return []
+    ours = [c for c in checkpoints.all_checkpoints(run) if c.run_id == own_run_id]
+    doomed = [c for c in ours[max(limit, MINIMUM_KEPT) :] if c.path not in keep]
+    return [c for c in doomed if checkpoints.remove_checkpoint(c, own_run_id)]
+
+
+def _replace(partial: Path, target: Path) -> None:
+    """Rename `partial` to `target`. Where a folder stands there, it is moved away first and brought back on failure."""
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = target.parent / f"{PARTIAL}old-{target.name}-{secrets.token_hex(4)}"
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
