@@ -1,0 +1,1 @@
+"""How shipped artefacts are made. Nothing here is installed with the console."""
