@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ class Journal:
         self._fd = _open(path)
         self._size = -1
         self._seq = 0
+        self._threads = threading.Lock()  # the file's lock is the process's, not the thread's
 
     def append(self, record: dict[str, Any], *, durable: bool = False) -> int:
         """Append one line and return its `seq`.
@@ -51,7 +53,7 @@ class Journal:
             WorkspaceError: The file cannot be written for another reason.
         """
         try:
-            with _locked(self._fd):
+            with self._threads, _locked(self._fd):
                 size = os.fstat(self._fd).st_size
                 start = b""
                 if size != self._size:

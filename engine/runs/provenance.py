@@ -1,0 +1,231 @@
+"""Where a run comes from: hashes of data and model, versions, machine; and what has changed since.
+
+`provenance.json` also says where the files are that `run.yaml` names, so that a resume finds what the start found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from engine.errors import WorkspaceError
+from engine.runs.checkpoints import sha256
+from engine.runs.directory import RunDirectory
+
+PACKAGES = ("ftconsole", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
+_SAMPLED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One data file of a run."""
+
+    role: str
+    """"train", or the name of a validation set after "validation:"."""
+    given: str
+    """As the configuration names it."""
+    path: str
+    """Absolute."""
+    sha256: str
+    used_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """The base model of a run."""
+
+    given: str
+    kind: str
+    """"builtin", "folder" or "hub"."""
+    source: str
+    """What `from_pretrained` is given: an absolute folder or a Hub name."""
+    fingerprint: str
+    """Of a folder's contents; for a Hub model the commit in the local cache, empty before the first download."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What `provenance.json` holds."""
+
+    run_id: str
+    created: str
+    parent: str | None
+    config_sha256: str
+    model: ModelSource
+    data: list[DataFile]
+    versions: Mapping[str, str]
+    git_commit: str | None
+    machine: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def files(self, role: str) -> list[DataFile]:
+        """Return the data files of one role, in order."""
+        return [file for file in self.data if file.role == role]
+
+    def validation_sets(self) -> list[str]:
+        """Return the names of the validation sets, in order."""
+        return list(dict.fromkeys(f.role.partition(":")[2] for f in self.data if f.role.startswith("validation:")))
+
+
+def collect(
+    *, parent: str | None, config: str, model: ModelSource, data: list[DataFile], workspace: Path
+) -> Provenance:
+    """Return the provenance of a run about to be made.
+
+    Args:
+        parent: Name of the run whose weights it starts from.
+        config: Text of `run.yaml`.
+        model: From `model_source`.
+        data: From `data_file`.
+        workspace: Its git commit is noted when it is in a repository.
+    """
+    return Provenance(
+        run_id=secrets.token_hex(16),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parent=parent,
+        config_sha256=hashlib.sha256(config.encode()).hexdigest(),
+        model=model,
+        data=data,
+        versions=versions(),
+        git_commit=_git_commit(workspace),
+        machine={
+            "host": socket.gethostname(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+        },
+    )
+
+
+def read_provenance(run: RunDirectory) -> Provenance:
+    """Return what the run's `provenance.json` says.
+
+    Raises:
+        WorkspaceError: It is missing or damaged.
+    """
+    try:
+        raw = json.loads(run.provenance.read_bytes())
+        raw["model"] = ModelSource(**raw["model"])
+        raw["data"] = [DataFile(**entry) for entry in raw["data"]]
+        return Provenance(**raw)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WorkspaceError(
+            f"{run.provenance} cannot be read: {error}.",
+            remedy="Restore it from a backup, or start a new run from the same run.yaml.",
+        ) from error
+
+
+def data_file(role: str, given: str, path: Path, rows: int) -> DataFile:
+    """Hash a data file: some 1 GB/s."""
+    return DataFile(role, given, str(path.resolve()), sha256(path), path.stat().st_size, rows)
+
+
+def model_source(given: str, kind: str, source: str, revision: str | None) -> ModelSource:
+    """Return where the base model is and what identifies its weights."""
+    if kind == "hub":
+        return ModelSource(given, kind, source, cached_commit(source, revision))
+    return ModelSource(given, kind, source, folder_fingerprint(Path(source)))
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return a hash over names, sizes, and the first and last megabyte of the model's files.
+
+    The whole of a 16 GB model would take 16 s at every start; a safetensors file begins with its header and
+    any retraining changes the tensors at its end as well.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt") or not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            if size > _SAMPLED_BYTES:
+                file.seek(max(_SAMPLED_BYTES, size - _SAMPLED_BYTES))
+                digest.update(file.read())
+    return digest.hexdigest()
+
+
+def cached_commit(name: str, revision: str | None) -> str:
+    """Return the commit of a Hub model in the local cache; empty when it is not there. Touches no network."""
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    home = os.environ.get("HF_HUB_CACHE") or os.path.join(
+        os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub"
+    )
+    reference = Path(home) / f"models--{name.replace('/', '--')}" / "refs" / (revision or "main")
+    try:
+        return reference.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def changes_since(run: RunDirectory) -> list[str]:
+    """Return in sentences what is no longer as it was when the run was made: settings, data, base model."""
+    then = read_provenance(run)
+    found = []
+    try:
+        text = run.config.read_bytes()
+    except OSError:
+        found.append(f"{run.config} is missing")
+    else:
+        if hashlib.sha256(text).hexdigest() != then.config_sha256:
+            found.append("run.yaml was edited")
+    for file in then.data:
+        path = Path(file.path)
+        if not path.is_file():
+            found.append(f"{file.given} is gone ({file.path})")
+        elif path.stat().st_size != file.used_bytes or sha256(path) != file.sha256:
+            found.append(f"{file.given} was changed")
+    if then.model.kind == "hub":
+        commit = cached_commit(then.model.source, None)
+        if then.model.fingerprint and commit and commit != then.model.fingerprint:
+            found.append(f"{then.model.given} is at commit {commit[:10]}, it was at {then.model.fingerprint[:10]}")
+    elif not Path(then.model.source).is_dir():
+        found.append(f"the model folder {then.model.source} is gone")
+    elif folder_fingerprint(Path(then.model.source)) != then.model.fingerprint:
+        found.append(f"the files of the model {then.model.given} were changed")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of what decides a result, without importing any of it."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _git_commit(folder: Path) -> str | None:
+    try:
+        reply = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    commit = reply.stdout.strip()
+    return commit if re.fullmatch(r"[0-9a-f]{40,64}", commit) else None

@@ -1,0 +1,77 @@
+"""The worker process: `python -P -m engine.training RUN [--resume CHECKPOINT]`. Started by the keeper."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.runs.directory import RunDirectory
+from engine.training.control import CommandReader, Control, StopNow
+from engine.training.reporter import Reporter, redacted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, and say how it ended. Returns 0 when the end was wanted, 1 when it was a failure."""
+    parser = argparse.ArgumentParser(prog="python -m engine.training")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--resume", metavar="CHECKPOINT", help="checkpoint folder relative to the run")
+    parser.add_argument("--commands-from", type=int, default=0, help="byte of commands.jsonl to listen from")
+    options = parser.parse_args(arguments)
+    run = RunDirectory(options.run.resolve())
+    os.umask(0o077)
+    faulthandler.register(signal.SIGUSR1)  # `kill -USR1` writes every thread's stack to worker.log
+    reporter = Reporter(run.events)
+    control = Control(CommandReader(run.commands, options.commands_from), reporter)
+    control.install()
+    _choose_device(run)
+    try:
+        # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
+        reporter.enter("loading", "the training libraries")
+        from engine.training.worker import work
+
+        work(run, reporter, control, resume=options.resume)
+    except StopNow:
+        from engine.training.worker import current_step
+
+        reporter.end("stopped", current_step(), detail="stopped at once; what was not saved is lost")
+    except BaseException as error:  # noqa: BLE001 - the boundary of the process: whatever it is, the run must say so
+        from engine.training.failures import explained
+        from engine.training.worker import current_step
+
+        if not isinstance(error, EngineError):
+            print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
+        failure = explained(error, reporter.stage)
+        print(f"{failure.code}: {failure}", file=sys.stderr, flush=True)
+        reporter.end("failed", current_step(), error=failure)
+        return 1
+    return 0
+
+
+def _choose_device(run: RunDirectory) -> None:
+    """Show torch one GPU only, the one with the most free memory: TRL refuses a process that sees several.
+
+    Set before torch is imported. What the user has set stays.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    from engine.config.load import read_resolved
+    from engine.hardware.devices import cuda_readings, freest_cuda_device
+
+    device = read_resolved(run.config).model.device
+    if device.startswith("cuda:"):
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order nvidia-smi shows
+        os.environ["CUDA_VISIBLE_DEVICES"] = device.partition(":")[2]
+    elif device in ("auto", "cuda") and len(cuda_readings()) > 1 and (freest := freest_cuda_device()):
+        os.environ["CUDA_VISIBLE_DEVICES"] = freest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Greedy answers to a list of conversations, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from engine.data.rows import Message
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 32,
+    each_batch: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Return one greedy answer per conversation, special tokens left out.
+
+    The model is left in the mode it was in, and no random number is drawn, so a run that answers in between
+    trains exactly as one that does not.
+
+    Args:
+        model: A causal model, with or without adapter.
+        tokenizer: Its tokenizer, with a chat template.
+        conversations: Messages that end with what is to be answered.
+        max_new_tokens: An answer is cut there.
+        batch_size: Rows per forward pass; rows of like length go together.
+        each_batch: Called with the number of answers so far; may raise to end early.
+    """
+    texts = [
+        tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        for messages in conversations
+    ]
+    order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
+    answers = [""] * len(texts)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            inputs = tokenizer(
+                [texts[row] for row in rows],
+                return_tensors="pt",
+                padding=True,
+                padding_side="left",
+                add_special_tokens=False,  # the template has put them
+                return_token_type_ids=False,
+            ).to(model.device)
+            with torch.inference_mode():
+                tokens = model.generate(
+                    **inputs,
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    temperature=None,
+                    top_p=None,
+                    top_k=None,
+                    use_cache=True,
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+            said = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            for row, text in zip(rows, said, strict=True):
+                answers[row] = text.strip()
+            if each_batch is not None:
+                each_batch(start + len(rows))
+    finally:
+        model.train(was_training)
+    return answers

@@ -1,0 +1,374 @@
+"""What every trainer of ours adds to TRL's: it reports, obeys, saves atomically and never steps on a NaN.
+
+`class ObservedSFTTrainer(ObservedTrainer, SFTTrainer)`. The methods overridden are those of `transformers.Trainer`
+(5.23); where one is private, a callback cannot do it, and the reason stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import Trainer, TrainerCallback
+
+from engine import events
+from engine.errors import NonFinite
+from engine.runs import checkpoints
+from engine.runs.directory import RunDirectory
+from engine.training.checkpoint_writer import rotate, write_checkpoint
+from engine.training.control import Control, Heard
+from engine.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOG_HISTORY_KEPT = 1_000
+"""Entries left in `trainer_state.json`. The event log holds them all; at a million steps the list would make
+every checkpoint 250 MB bigger."""
+_POLL_SECONDS = 0.2
+"""How often a paused worker looks for commands."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What an observed trainer needs besides its library's arguments, and what it counts."""
+
+    run: RunDirectory
+    run_id: str
+    reporter: Reporter
+    control: Control
+    save_steps: int | None = None
+    """Optimizer steps between checkpoints. None: at the end of each epoch when `save_epochs`, else never."""
+    save_epochs: bool = False
+    save_total_limit: int | None = None
+    best_metric: str | None = "eval_loss"
+    """Lowest is best. None keeps no `best/`."""
+    answer: Callable[[int], None] | None = None
+    """Answers the fixed prompts at a step; called after each evaluation."""
+    best_value: float = math.inf
+    newest: dict[str, float] = field(default_factory=dict)
+    """The newest figures, for `metadata.json`."""
+    largest_grad_norm: float = 0.0
+    """0 at the end means that no step changed anything."""
+
+
+class ObservedTrainer(Trainer):
+    """Mixed in before a trainer of TRL."""
+
+    observation: Observation
+
+    def observe(self, observation: Observation) -> None:
+        """Begin to report and obey. Called once, before `train`."""
+        self.observation = observation
+        self.last_evaluation: dict[str, float] = {}
+        self._step_began = time.monotonic()
+        self._aside_seconds = 0.0
+        self._saved_step = -1
+        self._last_checkpoint_bytes = 0
+        self.add_callback(_Interruption(self))
+
+    def continue_from(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Take over what the library does not keep in its own state: tokens seen, the best value so far."""
+        self._reported_step = self._saved_step = checkpoint.step
+        self._reported_tokens = int(checkpoint.metadata.get("num_tokens", 0))
+        self._total_train_tokens = self._reported_tokens  # TRL's counter, which begins at 0 after a resume
+        self.observation.best_value = events.number_from_json(checkpoint.metadata.get("best_value", "Infinity"))
+        if math.isnan(self.observation.best_value):
+            self.observation.best_value = math.inf
+
+    def start_clock(self) -> None:
+        """Begin to time the first step now: what came before was not training."""
+        self._step_began, self._aside_seconds = time.monotonic(), 0.0
+
+    def train_metrics(self) -> dict[str, float]:
+        """Return the library's own summary of the training just ended."""
+        return dict(self._summary)
+
+    # -- numbers ---------------------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Let the library log, then report a training step."""
+        super().log(logs, start_time)
+        if len(self.state.log_history) > 2 * _LOG_HISTORY_KEPT:
+            del self.state.log_history[:-_LOG_HISTORY_KEPT]
+        if "train_runtime" in logs:
+            self._summary = {k: v for k, v in logs.items() if _is_number(v)}
+        if "loss" not in logs:
+            return
+        now = time.monotonic()
+        steps = max(1, self.state.global_step - self._reported_step)
+        seconds = max(0.0, now - self._step_began - self._aside_seconds) / steps
+        num_tokens = int(logs.get("num_tokens", 0))
+        metrics = {k: float(v) for k, v in logs.items() if k not in ("num_tokens", "epoch") and _is_number(v)}
+        if num_tokens > self._reported_tokens and seconds > 0:
+            metrics["tokens_per_second"] = round((num_tokens - self._reported_tokens) / (seconds * steps), 1)
+        self.observation.newest.update(metrics)
+        self.observation.reporter.say(
+            events.StepFinished(
+                step=self.state.global_step,
+                epoch=round(float(self.state.epoch or 0.0), 6),
+                num_tokens=num_tokens,
+                seconds=round(seconds, 6),
+                metrics=metrics,
+            )
+        )
+        self._reported_step, self._reported_tokens = self.state.global_step, num_tokens
+        self._step_began, self._aside_seconds = time.monotonic(), 0.0
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Refuse a step on non-finite gradients.
+
+        Overridden because no callback sees the norm before the optimizer uses the gradients: `on_pre_optimizer_step`
+        is not given it. The read waits for the device once per optimizer step, which `clip_grad_norm_` has just
+        made the last thing in its queue.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        value = float(norm)
+        if not math.isfinite(value):
+            step = self.state.global_step + 1
+            loss = float(self._tr_loss) / max(1, step - self._globalstep_last_logged)
+            kept = next(iter(checkpoints.all_checkpoints(self.observation.run)), None)
+            raise NonFinite(
+                f"Step {step} was not taken: loss {loss:g}, gradient norm {value:g}, learning rate "
+                f"{self._get_learning_rate():g}.",
+                remedy="Lower training.learning_rate or lengthen training.warmup_steps, then resume"
+                + (f" from {kept.path.name}." if kept else "; there is no checkpoint yet, so start again."),
+            )
+        self.observation.largest_grad_norm = max(self.observation.largest_grad_norm, value)
+        return norm
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        """Evaluate and report one sentence for all validation sets, which the library logs one by one."""
+        began = time.monotonic()
+        self.observation.reporter.enter("evaluating")
+        found: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        metrics = {k: float(v) for k, v in found.items() if k.startswith("eval_") and _is_number(v)}
+        losses = [v for k, v in metrics.items() if k.endswith("_loss")]
+        if losses:
+            metrics.setdefault("eval_loss", sum(losses) / len(losses))
+        self.last_evaluation = metrics
+        self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith("loss")})
+        self.observation.reporter.say(
+            events.EvaluationFinished(
+                step=self.state.global_step,
+                epoch=round(float(self.state.epoch or 0.0), 6),
+                num_tokens=self._reported_tokens,
+                seconds=round(time.monotonic() - began, 3),
+                metrics=metrics,
+            )
+        )
+        self._keep_best(metrics)
+        if self.observation.answer is not None:
+            self.observation.answer(self.state.global_step)
+        self.observation.reporter.enter("training")
+        self._aside_seconds += time.monotonic() - began
+        return found
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
+        """Log, evaluate and save as the library does, then hear commands.
+
+        Overridden because this is the one place that comes after a step's figures are known and before the next
+        batch is fetched; `on_step_end` comes before them, so a pause there would hide the step it pauses after.
+        """
+        super()._maybe_log_save_evaluate(*arguments, **named)
+        if self.state.global_step > 0:
+            self.at_step_boundary()
+
+    def at_step_boundary(self) -> None:
+        """Carry out what was asked for. Raises `StopNow`."""
+        control, step = self.observation.control, self.state.global_step
+        began = time.monotonic()
+        control.hear(step)
+        self._carry_out(step)
+        if control.paused and control.stop is None:
+            self.observation.reporter.say(events.RunPaused(step))
+            while control.paused and control.stop is None:
+                time.sleep(_POLL_SECONDS)
+                control.hear(step)
+                self._carry_out(step)
+            self.observation.reporter.say(events.RunUnpaused(step, round(time.monotonic() - began, 3)))
+        if control.stop is not None:
+            if step < self.state.max_steps:
+                self.save_now("stopping")
+            self.control.should_training_stop = True
+        self._aside_seconds += time.monotonic() - began
+
+    def _carry_out(self, step: int) -> None:
+        control = self.observation.control
+        while control.rates:
+            heard, rate = control.rates.pop(0)
+            self._set_learning_rate(heard, rate)
+        if control.save:
+            self.save_now("requested")
+            while control.save:
+                control.confirm(control.save.pop(0), f"checkpoint-{step} saved")
+
+    def _set_learning_rate(self, heard: Heard, rate: float) -> None:
+        scheduler = self.lr_scheduler
+        if not hasattr(scheduler, "base_lrs") or not hasattr(scheduler, "lr_lambdas"):
+            self.observation.control.confirm(
+                heard, f"the schedule {self.args.lr_scheduler_type} has no peak to set", accepted=False
+            )
+            return
+        # The base rates are part of the scheduler's state, so a resumed run keeps them.
+        scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
+        rates = [base * scale(scheduler.last_epoch) for base, scale in zip(
+            scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        )]  # fmt: skip
+        for group, value in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"], group["initial_lr"] = value, rate
+        scheduler._last_lr = rates
+        self.observation.control.confirm(
+            heard, f"learning_rate {rate:g} from step {self.state.global_step + 1} on, {rates[0]:g} there"
+        )
+
+    # -- checkpoints -----------------------------------------------------------------------------------------
+
+    def save_now(self, reason: str) -> None:
+        """Write a checkpoint of this step unless there is one already."""
+        if self._saved_step != self.state.global_step:
+            self._save_reason = reason
+            self._save_checkpoint(self.model, None)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging is not None else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let the library fill a folder beside, then hash, sync and rename it."""
+        observation, step = self.observation, self.state.global_step
+        began = time.monotonic()
+        stage = observation.reporter.stage
+        observation.reporter.enter("saving")
+        self.check_finite()
+        target = observation.run.checkpoints / f"checkpoint-{step}"
+
+        def save(folder: Path) -> None:
+            self._staging = folder
+            try:
+                # Not TRL's: that adds only a model card, into the run's own folder.
+                Trainer._save_checkpoint(self, model, trial)
+            finally:
+                self._staging = None
+            made = folder / target.name
+            for path in list(made.iterdir()):
+                path.rename(folder / path.name)
+            made.rmdir()
+
+        written = write_checkpoint(
+            target,
+            save,
+            run_id=observation.run_id,
+            step=step,
+            metadata=self.metadata(self._save_reason),
+            expected_bytes=self._expected_bytes(),
+        )
+        self._saved_step, self._last_checkpoint_bytes = step, written.used_bytes
+        self._report_saved(written, self._save_reason)
+        self._save_reason = "scheduled"
+        for old in rotate(observation.run, observation.run_id, observation.save_total_limit, keep=[target]):
+            observation.reporter.say(
+                events.CheckpointRemoved(old.step, f"checkpoints/{old.path.name}", "beyond saving.save_total_limit")
+            )
+        observation.reporter.enter(stage)
+        self._aside_seconds += time.monotonic() - began
+
+    def save_adapter(self, target: Path, reason: str) -> None:
+        """Write `best/` or `final/`: the weights and what is needed to load them, nothing to resume from."""
+        self.check_finite()
+        written = write_checkpoint(
+            target,
+            lambda folder: self.save_model(str(folder), _internal_call=True),
+            run_id=self.observation.run_id,
+            step=self.state.global_step,
+            metadata=self.metadata(reason),
+        )
+        self._report_saved(written, reason)
+
+    def metadata(self, reason: str) -> dict[str, Any]:
+        """Return what `metadata.json` says of the weights as they are now."""
+        return {
+            "run": self.observation.run.name,
+            "reason": reason,
+            "epoch": round(float(self.state.epoch or 0.0), 6),
+            "num_tokens": self._reported_tokens,
+            "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
+            "best_value": events.json_number(self.observation.best_value),
+        }
+
+    def check_finite(self) -> None:
+        """Raise `NonFinite` when a trained weight is not a finite number, so that no such checkpoint is ever kept."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+                raise NonFinite(
+                    f"At step {self.state.global_step} the weight {name} is not finite, so it was not saved.",
+                    remedy="Resume from the last checkpoint with a lower training.learning_rate.",
+                )
+
+    def _keep_best(self, metrics: dict[str, float]) -> None:
+        name = self.observation.best_metric
+        value = metrics.get(name, math.nan) if name is not None else math.nan
+        if value < self.observation.best_value and self.state.global_step > 0:
+            self.observation.best_value = value
+            self.observation.reporter.enter("saving", "best")
+            self.save_adapter(self.observation.run.best, "best")
+
+    def _report_saved(self, written: checkpoints.Checkpoint, reason: str) -> None:
+        self.observation.reporter.say(
+            events.CheckpointSaved(
+                step=self.state.global_step,
+                path=str(written.path.relative_to(self.observation.run.path)),
+                used_bytes=written.used_bytes,
+                reason=reason,
+                metrics=dict(self.observation.newest),
+            ),
+            durable=True,
+        )
+
+    def _expected_bytes(self) -> int:
+        """Room a checkpoint needs: as much as the last one and a tenth more, or adapter plus two Adam moments."""
+        if self._last_checkpoint_bytes:
+            return int(self._last_checkpoint_bytes * 1.1)
+        trained: int = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
+        return 3 * trained + (1 << 20)
+
+    _staging: Path | None = None
+    _save_reason = "scheduled"
+    _reported_step = 0
+    _reported_tokens = 0
+    _summary: Mapping[str, float] = MappingProxyType({})
+
+
+class _Interruption(TrainerCallback):
+    """Decides when to save, and hears "stop now" inside long evaluations and accumulated steps."""
+
+    def __init__(self, trainer: ObservedTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        steps = self.trainer.observation.save_steps
+        if steps is not None and state.global_step % steps == 0:
+            control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer.observation.control.stop is not None:
+            control.should_evaluate = control.should_save = False  # told to stop: no evaluation first
+        elif self.trainer.observation.save_epochs and self.trainer._saved_step != state.global_step:
+            control.should_save = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.observation.control.hear(state.global_step)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.observation.control.hear(state.global_step)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

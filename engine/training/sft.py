@@ -1,0 +1,138 @@
+"""Supervised fine-tuning: the data sets and the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+from engine import events
+from engine.data.rows import Problem, Row
+from engine.errors import NothingToLearn
+from engine.training.observed import ObservedTrainer
+from engine.training.reporter import Reporter
+
+_REPORTED_DROPS = 50
+
+
+class ObservedSFTTrainer(ObservedTrainer, SFTTrainer):
+    """TRL's trainer, observed."""
+
+
+@dataclass(slots=True)
+class Split:
+    """The rows of one split, as read."""
+
+    name: str
+    """"train" or the name of a validation set."""
+    rows: list[Row]
+    problems: list[Problem]
+
+    def dataset(self) -> Dataset:
+        """Return the rows in TRL's prompt-completion form; `row` is the position in `rows`."""
+        return Dataset.from_dict(
+            {
+                "prompt": [row.prompt for row in self.rows],
+                "completion": [row.completion for row in self.rows],
+                "row": list(range(len(self.rows))),
+            }
+        )
+
+
+def build_trainer(
+    *,
+    model: Any,
+    tokenizer: Any,
+    arguments: dict[str, Any],
+    lora: dict[str, Any],
+    train: Split,
+    validation: list[Split],
+    reporter: Reporter,
+) -> ObservedSFTTrainer:
+    """Return the trainer with prepared data, and report what became of every row.
+
+    Args:
+        model: The base model on its device.
+        tokenizer: Its tokenizer.
+        arguments: For `trl.SFTConfig`.
+        lora: For `peft.LoraConfig`.
+        train: Rows to learn from.
+        validation: Rows to measure with; one is passed as a data set, several as a mapping, so that TRL reports
+            `eval_loss` or `eval_<name>_loss`.
+        reporter: Told of every split.
+
+    Raises:
+        NothingToLearn: Every training label is masked.
+    """
+    # Only what the library owns to keep: an evaluation set whose rows were all cut has no loss.
+    sets = {split.name: split.dataset() for split in validation if split.rows}
+    evaluated: Any = None
+    if sets:
+        evaluated = next(iter(sets.values())) if len(sets) == 1 else sets
+    config = SFTConfig(**arguments)
+    trainer = ObservedSFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=train.dataset(),
+        eval_dataset=evaluated,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(**lora),
+    )
+    prepared = {train.name: trainer.train_dataset}
+    if len(sets) == 1:
+        prepared[next(iter(sets))] = trainer.eval_dataset
+    elif sets:
+        prepared.update(trainer.eval_dataset)
+    trained_tokens = 0
+    for split in (train, *validation):
+        event = _prepared(split, prepared.get(split.name), config.max_length)
+        reporter.say(event)
+        if split is train:
+            trained_tokens = event.num_trained_tokens
+    if not trained_tokens:
+        longest = _longest_prompt(train.rows, tokenizer)
+        raise NothingToLearn(
+            f"All {len(train.rows)} training rows are masked: no token of an answer is left within data.max_length "
+            f"{config.max_length}. The longest question has {longest} tokens.",
+            remedy=f"Set data.max_length to more than {longest}, or shorten the questions.",
+        )
+    return trainer
+
+
+def _prepared(split: Split, dataset: Any, max_length: int | None) -> events.DataPrepared:
+    dropped = [{"path": p.path.name, "line": p.line, "reason": p.reason} for p in split.problems]
+    num_tokens = num_trained = 0
+    if dataset is not None:
+        for column in ("input_ids", "labels"):
+            for tokens in dataset.with_format("numpy")[column]:
+                if column == "input_ids":
+                    num_tokens += len(tokens)
+                else:
+                    num_trained += int((tokens != -100).sum())
+    # Packing drops no row and keeps no row number.
+    if dataset is not None and "row" in dataset.column_names:
+        kept = set(dataset["row"])
+        for position, row in enumerate(split.rows):
+            if position not in kept:
+                reason = f"no token of the answer is left within data.max_length {max_length}"
+                dropped.append({"path": row.path.name, "line": row.line, "reason": reason})
+    rows_in = len(split.rows) + len(split.problems)
+    return events.DataPrepared(
+        split=split.name,
+        rows_in=rows_in,
+        rows_kept=rows_in - len(dropped),
+        rows_dropped=len(dropped),
+        dropped=dropped[:_REPORTED_DROPS],
+        num_tokens=num_tokens,
+        num_trained_tokens=num_trained,
+    )
+
+
+def _longest_prompt(rows: list[Row], tokenizer: Any) -> int:
+    return max(
+        len(tokenizer.apply_chat_template(row.prompt, add_generation_prompt=True, tokenize=True, return_dict=False))
+        for row in rows
+    )

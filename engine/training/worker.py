@@ -1,0 +1,243 @@
+"""One run from its folder to its end: load, prepare, measure, train, save. Imported by the worker process only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from transformers.trainer_utils import set_seed
+
+from engine import events
+from engine.config.arguments import lora_arguments, sft_arguments
+from engine.config.load import read_resolved
+from engine.config.model import RunConfig, settled
+from engine.data.rows import Row, read_rows
+from engine.errors import NothingToLearn
+from engine.runs import checkpoints
+from engine.runs.directory import RunDirectory
+from engine.runs.provenance import Provenance, read_provenance
+from engine.training import behaviour, loading
+from engine.training.control import Control
+from engine.training.monitor import DeviceMonitor
+from engine.training.observed import Observation, ObservedTrainer
+from engine.training.reporter import Reporter
+from engine.training.sft import Split, build_trainer
+
+_trainer: ObservedTrainer | None = None
+
+
+def current_step() -> int:
+    """Return the optimizer steps taken so far; 0 before training."""
+    return _trainer.state.global_step if _trainer is not None else 0
+
+
+def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None) -> None:
+    """Carry the run to its end.
+
+    Args:
+        run: Its folder; the caller's keeper holds its lock.
+        reporter: Where everything is said.
+        control: Where commands are heard.
+        resume: Checkpoint folder relative to the run; None begins at step 0.
+
+    Raises:
+        StopNow: Told to stop without saving.
+        EngineError: What a user can act on. Other exceptions are the libraries'.
+    """
+    global _trainer
+    config, provenance = read_resolved(run.config), read_provenance(run)
+    _quiet_libraries()
+    checkpoints.clear_partials(run)
+    resume_from = _proven(run, provenance, reporter, resume)
+
+    device = loading.pick_device(config.model.device)
+    reporter.enter("loading", config.model.name)
+    dtype = _dtype(config, device)
+    loaded = loading.load(config, provenance.model.source, dtype, device)
+    control.hear(0)
+
+    reporter.enter("preparing")
+    train = _read_split("train", provenance, limit=config.data.limit)
+    validation = [_read_split(name, provenance) for name in provenance.validation_sets()]
+    reporter.enter("preparing", f"{len(train.rows)} rows")
+    set_seed(config.training.seed)
+    trainer = _trainer = build_trainer(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        arguments=sft_arguments(config, run.path, device_type=device.type, dtype=dtype),
+        lora=lora_arguments(config),
+        train=train,
+        validation=validation,
+        reporter=reporter,
+    )
+    control.hear(0)
+    asked = _held_out(config, validation)
+    prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
+
+    def answer(step: int) -> None:
+        behaviour.answer_prompts(
+            trainer.model,
+            loaded.tokenizer,
+            prompts,
+            run=run,
+            reporter=reporter,
+            step=step,
+            max_new_tokens=config.evaluation.max_new_tokens,
+        )
+
+    def measure(when: str) -> None:
+        behaviour.measure(
+            trainer.model,
+            loaded.tokenizer,
+            asked,
+            run=run,
+            reporter=reporter,
+            step=trainer.state.global_step,
+            when=when,
+            max_new_tokens=config.evaluation.max_new_tokens,
+            heard=lambda _: control.hear(trainer.state.global_step),
+        )
+
+    saving = config.saving
+    observation = Observation(
+        run=run,
+        run_id=provenance.run_id,
+        reporter=reporter,
+        control=control,
+        save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
+        save_epochs=saving.save_steps == "epoch",
+        save_total_limit=saving.save_total_limit,
+        best_metric=settled(saving.best_metric) if saving.save_best else None,
+        answer=answer,
+    )
+    trainer.observe(observation)
+    with DeviceMonitor(reporter, device, loaded.device):
+        if resume_from is None:
+            answer(0)
+            if asked:
+                measure("before")
+        _train(trainer, observation, loaded, resume_from)
+        if control.stop is not None and trainer.state.global_step < trainer.state.max_steps:
+            reporter.end("stopped", trainer.state.global_step, detail="as asked; `resume` goes on from here")
+            return
+        _refuse_empty_success(observation)
+        reporter.enter("saving", "final")
+        trainer.save_adapter(run.final, "final")
+        if asked:
+            measure("after")
+    _write_results(trainer)
+    reporter.end("finished", trainer.state.global_step)
+
+
+def _train(
+    trainer: ObservedTrainer,
+    observation: Observation,
+    loaded: loading.Loaded,
+    resume_from: checkpoints.Checkpoint | None,
+) -> None:
+    if resume_from is not None:
+        trainer.continue_from(resume_from)
+    trainer.add_callback(_Beginning(trainer, observation, loaded, resume_from.step if resume_from else 0))
+    trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
+
+
+class _Beginning(transformers.TrainerCallback):
+    """Says `TrainingStarted` once the number of steps is known."""
+
+    def __init__(self, trainer: ObservedTrainer, observation: Observation, loaded: loading.Loaded, step: int) -> None:
+        self.trainer, self.observation, self.loaded, self.step = trainer, observation, loaded, step
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        parameters = list(self.trainer.model.parameters())
+        self.observation.reporter.say(
+            events.TrainingStarted(
+                total_steps=state.max_steps,
+                num_train_epochs=float(args.num_train_epochs) if args.max_steps <= 0 else float(state.num_train_epochs),
+                resumed_from_step=self.step,
+                num_parameters=sum(p.numel() for p in parameters),
+                num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+                device=self.loaded.device,
+                dtype=self.loaded.dtype,
+            ),
+            durable=True,
+        )
+        self.observation.reporter.enter("training")
+        self.trainer.start_clock()
+
+
+def _proven(
+    run: RunDirectory, provenance: Provenance, reporter: Reporter, resume: str | None
+) -> checkpoints.Checkpoint | None:
+    """Return the checkpoint to go on from, proven once more here, and say which newer ones were passed over."""
+    if resume is None:
+        return None
+    chosen = checkpoints.resumable_checkpoint(run, Path(resume).name)
+    for other in checkpoints.all_checkpoints(run):
+        reason = checkpoints.fault(other, provenance.run_id, to_resume=True)
+        if other.step > chosen.step and reason is not None:
+            reporter.say(events.CheckpointSkipped(f"checkpoints/{other.path.name}", reason))
+    return chosen
+
+
+def _read_split(name: str, provenance: Provenance, limit: int | None = None) -> Split:
+    split = Split(name, [], [])
+    for file in provenance.files("train" if name == "train" else f"validation:{name}"):
+        for item in read_rows(Path(file.path), limit=limit):
+            if isinstance(item, Row):
+                split.rows.append(item)
+            else:
+                split.problems.append(item)
+    return split
+
+
+def _held_out(config: RunConfig, validation: list[Split]) -> list[Row]:
+    """Return the questions whose answers are measured before and after; empty when that is off."""
+    if config.evaluation.behaviour is False:
+        return []
+    rows = [row for split in validation for row in split.rows]
+    limit = config.evaluation.behaviour_limit
+    return [
+        row
+        for kind in ("retain", "unlearn")
+        for row in behaviour.spread([row for row in rows if row.dataset_type == kind], limit)
+    ]
+
+
+def _own_prompts(config: RunConfig) -> list[str] | None:
+    prompts = config.evaluation.prompts
+    return prompts if isinstance(prompts, list) else None
+
+
+def _dtype(config: RunConfig, device: torch.device) -> str:
+    """Return the name of the weights' type: what was asked for, or the device's best."""
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if device.type == "mps" else "float32"
+
+
+def _refuse_empty_success(observation: Observation) -> None:
+    if observation.largest_grad_norm == 0.0:
+        raise NothingToLearn(
+            "The gradient was zero at every step, so nothing was learned.",
+            remedy="Look at the data with the chosen model: are the answers masked or empty?",
+        )
+
+
+def _write_results(trainer: ObservedTrainer) -> None:
+    """Write `train_results.json` and `eval_results.json` under the libraries' names."""
+    trainer.save_metrics("train", trainer.train_metrics(), combined=False)
+    if trainer.last_evaluation:
+        trainer.save_metrics("eval", trainer.last_evaluation, combined=False)
+
+
+def _quiet_libraries() -> None:
+    """Keep progress bars out of worker.log: a bar redrawn into a file is megabytes of carriage returns."""
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
