@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", metavar="CHECKPOINT", help="checkpoint folder relative to the run")
     parser.add_argument("--grace-seconds", type=float, default=10.0, help="before a stop-now kills")
+    parser.add_argument("--worker", default="engine.training", help="the module to run; another one in tests")
     options = parser.parse_args(arguments)
     run: Path = options.run.resolve()
     os.umask(0o077)
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.close(ready)
     os.setsid()
     _detach_streams(run / "keeper.log")
-    keeper = Keeper(run, held, options.resume, options.grace_seconds)
+    keeper = Keeper(run, held, options.resume, options.grace_seconds, options.worker)
     keeper.start()
     os.write(tell_ready, b"1")
     os.close(tell_ready)
@@ -84,6 +85,7 @@ class Keeper:
     held: lock.RunLock
     resume: str | None
     grace_seconds: float
+    worker_module: str = "engine.training"
     nonce: str = ""
     worker: subprocess.Popen[bytes] | None = None
     journal: Journal = field(init=False)
@@ -112,7 +114,7 @@ class Keeper:
         self.journal.append(
             events.to_json(events.KeeperStarted(attempt=attempt, pid=me.pid, resumed_from=self.resume)), durable=True
         )
-        command = [sys.executable, "-P", "-m", "engine.training", str(self.run)]
+        command = [sys.executable, "-P", "-m", self.worker_module, str(self.run)]
         command += ["--commands-from", str(self._commands_offset)]
         if self.resume is not None:
             command += ["--resume", self.resume]

@@ -19,20 +19,24 @@ _LAUNCH_TIMEOUT_SECONDS = 120.0
 """The keeper answers in 0.1 s; a machine deep in swap may need a minute."""
 
 
-def start(run: RunDirectory, *, resume: Checkpoint | None = None, grace_seconds: float = 10.0) -> None:
+def start(
+    run: RunDirectory, *, resume: Checkpoint | None = None, grace_seconds: float = 10.0, worker: str = "engine.training"
+) -> None:
     """Start keeper and worker, and return once both exist. Neither is a child of the caller.
 
     Args:
         run: A new run, or one whose processes are dead.
         resume: Where to go on; None starts from the beginning.
         grace_seconds: After "stop now", before the worker is killed.
+        worker: Module that the worker process runs.
 
     Raises:
         RunBusy: The run is alive or cannot be proven dead.
         WorkerFailed: The keeper could not be started.
         WorkspaceError: The run's folder cannot be written.
     """
-    command = [sys.executable, "-P", "-m", "engine.launch.keeper", str(run.path), f"--grace-seconds={grace_seconds:g}"]
+    command = [sys.executable, "-P", "-m", "engine.launch.keeper", str(run.path)]
+    command += [f"--grace-seconds={grace_seconds:g}", f"--worker={worker}"]
     if resume is not None:
         command.append(f"--resume={resume.path.relative_to(run.path)}")
     try:

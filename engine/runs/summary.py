@@ -80,8 +80,6 @@ def summarise(run: RunDirectory) -> RunSummary:
         seen = record.seq
         event = record.event
         summary.last_said = record.time
-        if event is None:
-            continue
         lifecycle.apply(event)
         if isinstance(event, events.RunCreated):
             summary.method, summary.model, summary.parent = event.method, event.model, event.parent
