@@ -1,0 +1,272 @@
+"""What the console knows about one run. `RunState.apply` is the only writer; views are functions of it.
+
+No widget and no file is touched here, so a state can be made by hand and looked at in a test.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine import events
+from engine.events import Event
+from engine.runs.history import MetricHistory
+from engine.runs.lifecycle import ACTIVE, Lifecycle, State
+from engine.runs.liveness import Life
+
+LOG_LINES_KEPT = 2_000
+"""Lines of the run's log in memory; older ones are in `events.jsonl`."""
+
+Level = Literal["info", "good", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the run's log, in plain words."""
+
+    time: float
+    """Unix seconds."""
+    level: Level
+    text: str
+    """Foreign text may be in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointLine:
+    """A checkpoint as the log tells of it."""
+
+    step: int
+    path: str
+    """Relative to the run."""
+    used_bytes: int
+    reason: str
+
+
+@dataclass(slots=True)
+class RunState:
+    """Everything a view shows of one run."""
+
+    name: str
+    method: str = ""
+    model: str = ""
+    parent: str | None = None
+    created: float = 0.0
+    """Unix seconds."""
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    life: Life = Life.UNKNOWN
+    """From `liveness`, refreshed by whoever follows the run."""
+    stage: str = ""
+    stage_detail: str = ""
+    total_steps: int = 0
+    num_train_epochs: float = 0.0
+    num_parameters: int = 0
+    num_trainable_parameters: int = 0
+    device: str = ""
+    dtype: str = ""
+    step: int = 0
+    epoch: float = 0.0
+    num_tokens: int = 0
+    started: float = 0.0
+    """Unix time at which the newest attempt began to train; 0 before."""
+    last_said: float = 0.0
+    """Unix time of the newest event."""
+    last_step_time: float = 0.0
+    """Unix time of the newest finished step."""
+    newest: dict[str, float] = field(default_factory=dict)
+    """The newest value of each training metric."""
+    evaluation: dict[str, float] = field(default_factory=dict)
+    """The newest value of each validation metric."""
+    recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
+    """Seconds per step of the newest steps."""
+    train: MetricHistory = field(default_factory=MetricHistory)
+    validation: MetricHistory = field(default_factory=MetricHistory)
+    checkpoints: list[CheckpointLine] = field(default_factory=list)
+    data: dict[str, events.DataPrepared] = field(default_factory=dict)
+    """By split."""
+    behaviour: dict[str, events.BehaviourMeasured] = field(default_factory=dict)
+    """By "before" and "after"."""
+    measured: events.DeviceMeasured | None = None
+    """The newest reading of the run's device."""
+    samples_step: int = -1
+    """Step of the newest answers in `samples.jsonl`; -1 before the first."""
+    samples_count: int = 0
+    """How many times the fixed prompts were answered."""
+    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES_KEPT))
+    damaged: int = 0
+    """Lines of the event log that could not be read."""
+    changes: int = 0
+    """Grows with every event: a view that has seen this number has nothing new to draw."""
+
+    @property
+    def state(self) -> State:
+        """The run's state, for a label."""
+        return self.lifecycle.state(self.life)
+
+    @property
+    def active(self) -> bool:
+        """Whether a process works on it."""
+        return self.state in ACTIVE
+
+    @property
+    def progress(self) -> float:
+        """Done fraction in [0, 1]."""
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Median over the newest steps, so that one evaluation or one slow batch does not move it."""
+        values = sorted(self.recent_seconds)
+        return values[len(values) // 2] if values else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds of training left at the newest pace; None when it cannot be told."""
+        pace = self.seconds_per_step
+        if pace is None or not self.total_steps or self.state not in ("running", "paused"):
+            return None
+        return max(0, self.total_steps - self.step) * pace
+
+    @property
+    def explanation(self) -> str:
+        """How it ended, in a sentence; empty while it has not."""
+        return self.lifecycle.explanation()
+
+    def silent_seconds(self, now: float) -> float:
+        """Return for how long a training run has finished no step; 0 in every other stage, where none is due."""
+        if self.state != "running" or self.stage != "training" or not self.last_step_time:
+            return 0.0
+        return max(0.0, now - self.last_step_time)
+
+    def stuck(self, now: float) -> bool:
+        """Return whether the run is silent for so long that somebody should look: a minute and 20 steps."""
+        pace = self.seconds_per_step or 0.0
+        return self.silent_seconds(now) > max(60.0, 20 * pace)
+
+    def apply(self, event: Event, time: float, *, numbers: bool = True) -> None:
+        """Take one event.
+
+        Args:
+            event: From the log, in the order of `seq`.
+            time: Unix seconds at which it was written.
+            numbers: False when the histories come from the index, so that steps are not added twice.
+        """
+        self.changes += 1
+        self.lifecycle.apply(event)
+        self.last_said = time
+        match event:
+            case events.RunCreated():
+                self.method, self.model, self.parent, self.created = event.method, event.model, event.parent, time
+            case events.KeeperStarted():
+                self.stage, self.stage_detail, self.measured = "starting", "", None
+                self.recent_seconds.clear()
+            case events.StageChanged():
+                self.stage, self.stage_detail = event.stage, event.detail
+            case events.DataPrepared():
+                self.data[event.split] = event
+            case events.TrainingStarted():
+                self._begin(event, time, numbers=numbers)
+            case events.StepFinished():
+                self._step(event, time, numbers=numbers)
+            case events.EvaluationFinished():
+                self.evaluation.update(event.metrics)
+                if numbers:
+                    self.validation.append(event.step, event.epoch, event.num_tokens, time, event.metrics)
+            case events.SamplesAnswered():
+                self.samples_step, self.samples_count = event.step, self.samples_count + 1
+            case events.BehaviourMeasured():
+                self.behaviour[event.when] = event
+            case events.DeviceMeasured():
+                self.measured = event
+            case events.CheckpointSaved():
+                self.checkpoints = [c for c in self.checkpoints if c.path != event.path]
+                self.checkpoints.append(CheckpointLine(event.step, event.path, event.used_bytes, event.reason))
+            case events.CheckpointRemoved():
+                self.checkpoints = [c for c in self.checkpoints if c.path != event.path]
+            case _:
+                pass
+        line = sentence(event)
+        if line is not None:
+            self.log.append(LogLine(time, *line))
+
+    def _begin(self, event: events.TrainingStarted, time: float, *, numbers: bool) -> None:
+        self.total_steps, self.num_train_epochs = event.total_steps, event.num_train_epochs
+        self.num_parameters, self.num_trainable_parameters = event.num_parameters, event.num_trainable_parameters
+        self.device, self.dtype = event.device, event.dtype
+        self.started = self.last_step_time = time
+        self.step = event.resumed_from_step
+        if numbers:  # steps after the checkpoint are taken anew: what the log has of them is superseded
+            self.train.truncate_after(event.resumed_from_step)
+            self.validation.truncate_after(event.resumed_from_step)
+
+    def _step(self, event: events.StepFinished, time: float, *, numbers: bool) -> None:
+        self.step, self.epoch, self.num_tokens = event.step, event.epoch, event.num_tokens
+        self.newest = event.metrics
+        self.recent_seconds.append(event.seconds)
+        self.last_step_time = time
+        if numbers:
+            self.train.append(event.step, event.epoch, event.num_tokens, time, event.metrics)
+
+
+def sentence(event: Event) -> tuple[Level, str] | None:
+    """Return what a log shows of an event; None for those that come too often to be read."""
+    match event:
+        case events.StepFinished() | events.DeviceMeasured() | events.SamplesAnswered():
+            return None
+        case events.RunCreated():
+            origin = f", from {event.parent}" if event.parent else ""
+            return "info", f"Created: {event.method} on {event.model}{origin}"
+        case events.KeeperStarted():
+            how = f"resuming from {event.resumed_from}" if event.resumed_from else "from the beginning"
+            return "info", f"Start {event.attempt}: {how}"
+        case events.StageChanged():
+            if event.stage in ("training", "answering", "saving", "evaluating") and not event.detail:
+                return None
+            return "info", f"{event.stage.capitalize()} {event.detail}".rstrip()
+        case events.DataPrepared():
+            dropped = f", {event.rows_dropped} dropped" if event.rows_dropped else ""
+            share = event.num_trained_tokens / event.num_tokens if event.num_tokens else 0.0
+            return (
+                "warning" if event.rows_dropped else "info",
+                f"Data {event.split}: {event.rows_kept} of {event.rows_in} rows{dropped}; "
+                f"{event.num_tokens:,} tokens, {share:.0%} trained",
+            )
+        case events.TrainingStarted():
+            return (
+                "info",
+                f"Training {event.num_trainable_parameters:,} of {event.num_parameters:,} parameters for "
+                f"{event.total_steps:,} steps on {event.device} in {event.dtype}",
+            )
+        case events.EvaluationFinished():
+            losses = [f"{k} {v:.4g}" for k, v in event.metrics.items() if k.endswith("_loss")]
+            return "info", f"Step {event.step}: {', '.join(losses)}"
+        case events.BehaviourMeasured():
+            parts = [f"{k.replace('_', ' ')} {v:.0%}" for k, v in event.scores.items()]
+            return "good", f"Behaviour {event.when} training: {', '.join(parts)}"
+        case events.CheckpointSaved():
+            return "info", f"Saved {event.path} at step {event.step} ({event.used_bytes / 1e6:.1f} MB, {event.reason})"
+        case events.CheckpointRemoved():
+            return "info", f"Removed {event.path}: {event.reason}"
+        case events.CheckpointSkipped():
+            return "warning", f"Passed over {event.path}: {event.reason}"
+        case events.CommandConfirmed():
+            what = "done" if event.accepted else "refused"
+            return "info" if event.accepted else "warning", f"{event.command} {what}: {event.detail}"
+        case events.RunPaused():
+            return "info", f"Paused after step {event.step}"
+        case events.RunUnpaused():
+            return "info", f"Went on after {event.paused_seconds:.0f} s"
+        case events.Warned():
+            return "warning", f"{event.message} {event.remedy}".rstrip()
+        case events.RunEnded():
+            level: Level = {"finished": "good", "stopped": "info"}.get(event.outcome, "error")  # type: ignore[assignment]
+            said = f"{event.outcome.capitalize()} at step {event.step}"
+            detail = " ".join(t for t in (event.detail, event.remedy) if t)
+            return level, f"{said}: {detail}" if detail else said
+        case events.WorkerExited():
+            if event.signal is None and event.exit_code == 0:
+                return None
+            lifecycle = Lifecycle(exited=event)
+            return "error", lifecycle.explanation()
+        case _:
+            return None
