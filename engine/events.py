@@ -258,7 +258,22 @@ class WorkerExited(Event):
 
 
 EVENTS: Mapping[str, type[Event]] = {cls.__name__: cls for cls in Event.__subclasses__()}
-_FIELDS: Mapping[str, frozenset[str]] = {name: frozenset(f.name for f in fields(cls)) for name, cls in EVENTS.items()}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (float, int),
+    "str | None": (str, type(None)),
+    "int | None": (int, type(None)),
+    "float | None": (float, int, type(None)),
+    "list[dict[str, Any]]": (list,),
+    "dict[str, float]": (dict,),
+    "dict[str, int]": (dict,),
+}
+_FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    name: {f.name: _TYPES[str(f.type)] for f in fields(cls)} for name, cls in EVENTS.items()
+}
+_NUMBERS = ("seconds", "epoch", "num_train_epochs", "paused_seconds")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -293,7 +308,8 @@ def to_json(event: Event) -> JSON:
 def from_json(record: JSON) -> Event | None:
     """Return the event a line holds; None for a kind or shape this version does not know.
 
-    Fields this version does not know are ignored, so that an older console can watch a newer run.
+    Fields this version does not know are ignored, so that an older console can watch a newer run. A field of
+    another type than declared makes the whole event unknown: a log is foreign text too.
     """
     kind = record.get("event")
     cls = EVENTS.get(kind) if isinstance(kind, str) else None
@@ -304,9 +320,12 @@ def from_json(record: JSON) -> Event | None:
     for key in ("metrics", "scores"):
         if isinstance(values.get(key), dict):
             values[key] = {k: number_from_json(v) for k, v in values[key].items()}
-    for key in ("seconds", "epoch", "num_train_epochs"):
-        if key in values:
+    for key in _NUMBERS:
+        if isinstance(values.get(key), str):
             values[key] = number_from_json(values[key])
+    for key, value in values.items():
+        if not isinstance(value, known[key]) or (type(value) is bool and bool not in known[key]):
+            return None
     try:
         return cls(**values)
     except TypeError:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from engine import events
 from engine.events import Event
-from engine.runs.history import MetricHistory
+from engine.runs.history import RunHistory
 from engine.runs.lifecycle import ACTIVE, Lifecycle, State
 from engine.runs.liveness import Life
 
@@ -79,8 +79,8 @@ class RunState:
     """The newest value of each validation metric."""
     recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
     """Seconds per step of the newest steps."""
-    train: MetricHistory = field(default_factory=MetricHistory)
-    validation: MetricHistory = field(default_factory=MetricHistory)
+    history: RunHistory = field(default_factory=RunHistory)
+    """Every training and validation figure, for the plots."""
     checkpoints: list[CheckpointLine] = field(default_factory=list)
     data: dict[str, events.DataPrepared] = field(default_factory=dict)
     """By split."""
@@ -153,6 +153,8 @@ class RunState:
         """
         self.changes += 1
         self.lifecycle.apply(event)
+        if numbers:
+            self.history.apply(time, event)
         self.last_said = time
         match event:
             case events.RunCreated():
@@ -165,13 +167,11 @@ class RunState:
             case events.DataPrepared():
                 self.data[event.split] = event
             case events.TrainingStarted():
-                self._begin(event, time, numbers=numbers)
+                self._begin(event, time)
             case events.StepFinished():
-                self._step(event, time, numbers=numbers)
+                self._step(event, time)
             case events.EvaluationFinished():
                 self.evaluation.update(event.metrics)
-                if numbers:
-                    self.validation.append(event.step, event.epoch, event.num_tokens, time, event.metrics)
             case events.SamplesAnswered():
                 self.samples_step, self.samples_count = event.step, self.samples_count + 1
             case events.BehaviourMeasured():
@@ -189,23 +189,18 @@ class RunState:
         if line is not None:
             self.log.append(LogLine(time, *line))
 
-    def _begin(self, event: events.TrainingStarted, time: float, *, numbers: bool) -> None:
+    def _begin(self, event: events.TrainingStarted, time: float) -> None:
         self.total_steps, self.num_train_epochs = event.total_steps, event.num_train_epochs
         self.num_parameters, self.num_trainable_parameters = event.num_parameters, event.num_trainable_parameters
         self.device, self.dtype = event.device, event.dtype
         self.started = self.last_step_time = time
         self.step = event.resumed_from_step
-        if numbers:  # steps after the checkpoint are taken anew: what the log has of them is superseded
-            self.train.truncate_after(event.resumed_from_step)
-            self.validation.truncate_after(event.resumed_from_step)
 
-    def _step(self, event: events.StepFinished, time: float, *, numbers: bool) -> None:
+    def _step(self, event: events.StepFinished, time: float) -> None:
         self.step, self.epoch, self.num_tokens = event.step, event.epoch, event.num_tokens
         self.newest = event.metrics
         self.recent_seconds.append(event.seconds)
         self.last_step_time = time
-        if numbers:
-            self.train.append(event.step, event.epoch, event.num_tokens, time, event.metrics)
 
 
 def sentence(event: Event) -> tuple[Level, str] | None:
