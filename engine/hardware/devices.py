@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
+import sys
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
+
+_BFLOAT16_MAJOR = 8
+"""Compute capability from which NVIDIA cards have bfloat16: Ampere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +111,6 @@ def process_bytes(pid: int | None = None) -> int | None:
         return None
 
 
-def freest_cuda_device() -> str | None:
-    """Return the UUID of the NVIDIA device with the most free memory, as `CUDA_VISIBLE_DEVICES` takes it."""
-    free = [
-        (reading.total_bytes - reading.used_bytes, reading.uuid)
-        for reading in cuda_readings()
-        if reading.total_bytes is not None and reading.used_bytes is not None and reading.uuid
-    ]
-    return max(free)[1] if free else None
-
-
 _asked: list[bool] = []
 
 
@@ -125,3 +122,33 @@ def _asked_before() -> bool:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def best_device() -> tuple[str, bool]:
+    """Return what torch will find best here, "cuda", "mps" or "cpu", and whether it computes in bfloat16.
+
+    Told from the driver and torch's version string: importing torch takes a second.
+    """
+    build = _torch_build()
+    if not build.startswith("cpu"):
+        if Path("/dev/kfd").exists() and build.startswith("rocm"):
+            return "cuda", True
+        nvml, readings = _nvml(), cuda_readings()
+        if nvml is not None and readings:
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(readings[0].index)
+                major, _ = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+            except nvml.NVMLError:
+                major = 8
+            return "cuda", int(major) >= _BFLOAT16_MAJOR
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "mps", True
+    return "cpu", True
+
+
+def _torch_build() -> str:
+    """Return the part of torch's version after "+": "cpu", "cu128", "rocm6.4"; empty for the registry's default."""
+    try:
+        return metadata.version("torch").partition("+")[2]
+    except metadata.PackageNotFoundError:
+        return "cpu"

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import commands, events
@@ -159,7 +159,7 @@ def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapp
     Args:
         runs: The workspace's `runs` folder; made when it is missing.
         name: Checked here.
-        created: The first line of the event log.
+        created: The first line of the event log; `name` is filled in.
         files: Names and texts to begin with: `run.yaml`, `provenance.json`.
 
     Raises:
@@ -175,7 +175,7 @@ def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapp
         for file_name, text in files.items():
             _write_private(partial / file_name, text)
         journal = Journal(partial / "events.jsonl")
-        journal.append(events.to_json(created), durable=True)
+        journal.append(events.to_json(replace(created, name=name)), durable=True)
         journal.close()
         if path.exists() or path.is_symlink():
             raise WorkspaceError(f"There is already a run {name} in {runs}.", remedy="Choose another --name.")

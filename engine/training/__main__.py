@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     reporter = Reporter(run.events)
     control = Control(CommandReader(run.commands, options.commands_from), reporter)
     control.install()
-    _choose_device(run)
     try:
+        _prepare_environment(run)
         # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
         reporter.enter("loading", "the training libraries")
         from engine.training.worker import work
@@ -53,24 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _choose_device(run: RunDirectory) -> None:
-    """Show torch one GPU only, the one with the most free memory: TRL refuses a process that sees several.
+def _prepare_environment(run: RunDirectory) -> None:
+    """Set what torch and the tokenizers read when they are imported.
 
-    Set before torch is imported. What the user has set stays.
+    Raises:
+        ConfigError: run.yaml is damaged, or names a device that is hidden from this process.
     """
+    from engine.config.arguments import device_environment
+    from engine.config.resolved import ResolvedConfig
+    from engine.config.yaml_text import read_file
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return
-    from engine.config.load import read_resolved
-    from engine.hardware.devices import cuda_readings, freest_cuda_device
-
-    device = read_resolved(run.config).model.device
-    if device.startswith("cuda:"):
-        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order nvidia-smi shows
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.partition(":")[2]
-    elif device in ("auto", "cuda") and len(cuda_readings()) > 1 and (freest := freest_cuda_device()):
-        os.environ["CUDA_VISIBLE_DEVICES"] = freest
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.update(device_environment(ResolvedConfig.from_yaml(read_file(run.config))))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from engine.config.model import RunConfig
+from engine.config.arguments import model_arguments, quantization_arguments
+from engine.config.resolved import ResolvedConfig
 from engine.errors import EngineError, NotFound
 
 
@@ -31,59 +32,45 @@ class Loaded:
 
 
 def pick_device(asked: str) -> torch.device:
-    """Return the device for `model.device`.
+    """Return the device for a settled `model.device`. The environment shows torch that one alone.
 
     Raises:
-        ModelUnusable: It is asked for by name and not there.
+        ModelUnusable: It is not there.
     """
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda:0")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(asked)
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)
-    if not there() or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    kind = asked.partition(":")[0]
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)
+    if not there():
         raise ModelUnusable(
-            f"model.device is {asked} and this machine has no such device.",
-            remedy="Use model.device: auto, or see `ftconsole doctor`.",
+            f"model.device is {asked} and torch {torch.__version__} finds no such device here.",
+            remedy="Set model.device: cpu, or see `ftconsole doctor`.",
         )
-    return device
+    return torch.device("cuda:0" if kind == "cuda" else kind)
 
 
-def load(config: RunConfig, source: str, dtype: str, device: torch.device) -> Loaded:
+def load(resolved: ResolvedConfig, source: str, device: torch.device) -> Loaded:
     """Load the base model and its tokenizer.
 
     Args:
-        config: For revision, quantisation, attention and `trust_remote_code`.
+        resolved: The run's settings.
         source: A local folder, or a Hub name.
-        dtype: "float32", "bfloat16" or "float16"; passed explicitly because TRL and transformers have other
-            defaults (float32 for a path given to TRL 1.16, the file's own for transformers 5).
         device: From `pick_device`.
 
     Raises:
         NotFound: The model is neither on this machine nor reachable.
         ModelUnusable: It has no chat template, or needs code of its own that was not allowed.
     """
-    named = config.model
-    common: dict[str, Any] = {"revision": named.revision, "trust_remote_code": named.trust_remote_code}
-    quantization = None
-    if named.load_in_4bit or named.load_in_8bit:
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=named.load_in_4bit,
-            load_in_8bit=named.load_in_8bit,
-            bnb_4bit_quant_type=named.bnb_4bit_quant_type,
-            bnb_4bit_use_double_quant=named.bnb_4bit_use_double_quant,
-            bnb_4bit_compute_dtype=getattr(torch, dtype),
-        )
+    named = resolved.config.model
+    asked = quantization_arguments(resolved)
+    quantization = BitsAndBytesConfig(**asked) if asked is not None else None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=named.revision, trust_remote_code=named.trust_remote_code
+        )
         model = AutoModelForCausalLM.from_pretrained(
             source,
-            dtype=getattr(torch, dtype),
             quantization_config=quantization,
-            attn_implementation=named.attn_implementation,
             device_map={"": device} if quantization is not None else None,
-            **common,
+            **model_arguments(resolved),
         )
     except (OSError, ValueError) as error:
         raise _explained(error, named.name) from error
@@ -97,7 +84,7 @@ def load(config: RunConfig, source: str, dtype: str, device: torch.device) -> Lo
     if quantization is None:
         model.to(device)
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
-    shown = "nf4" if named.load_in_4bit else "int8" if named.load_in_8bit else dtype
+    shown = "nf4" if named.load_in_4bit else "int8" if named.load_in_8bit else named.dtype
     return Loaded(model, tokenizer, name, shown)
 
 

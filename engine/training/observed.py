@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from engine import events
 from engine.errors import NonFinite
@@ -71,6 +71,7 @@ class ObservedTrainer(Trainer):
         self._aside_seconds = 0.0
         self._saved_step = -1
         self._last_checkpoint_bytes = 0
+        self.remove_callback(PrinterCallback)  # prints every step into worker.log, 300 MB in a million
         self.add_callback(_Interruption(self))
 
     def continue_from(self, checkpoint: checkpoints.Checkpoint) -> None:

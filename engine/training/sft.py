@@ -72,7 +72,8 @@ def build_trainer(
     evaluated: Any = None
     if sets:
         evaluated = next(iter(sets.values())) if len(sets) == 1 else sets
-    config = SFTConfig(**arguments)
+    # The model is passed, so what loads one by name is not for the trainer.
+    config = SFTConfig(**{name: value for name, value in arguments.items() if name != "model_init_kwargs"})
     trainer = ObservedSFTTrainer(
         model=model,
         args=config,

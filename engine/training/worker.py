@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 import transformers
 from transformers.trainer_utils import set_seed
 
 from engine import events
 from engine.config.arguments import lora_arguments, sft_arguments
-from engine.config.load import read_resolved
 from engine.config.model import RunConfig, settled
+from engine.config.resolved import ResolvedConfig
+from engine.config.yaml_text import read_file
 from engine.data.rows import Row, read_rows
 from engine.errors import NothingToLearn
 from engine.runs import checkpoints
@@ -49,15 +48,15 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         EngineError: What a user can act on. Other exceptions are the libraries'.
     """
     global _trainer
-    config, provenance = read_resolved(run.config), read_provenance(run)
+    resolved, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
+    config = resolved.config
     _quiet_libraries()
     checkpoints.clear_partials(run)
     resume_from = _proven(run, provenance, reporter, resume)
 
     device = loading.pick_device(config.model.device)
     reporter.enter("loading", config.model.name)
-    dtype = _dtype(config, device)
-    loaded = loading.load(config, provenance.model.source, dtype, device)
+    loaded = loading.load(resolved, provenance.model.source, device)
     control.hear(0)
 
     reporter.enter("preparing")
@@ -68,8 +67,8 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     trainer = _trainer = build_trainer(
         model=loaded.model,
         tokenizer=loaded.tokenizer,
-        arguments=sft_arguments(config, run.path, device_type=device.type, dtype=dtype),
-        lora=lora_arguments(config),
+        arguments=sft_arguments(resolved, run.path),
+        lora=lora_arguments(resolved),
         train=train,
         validation=validation,
         reporter=reporter,
@@ -212,15 +211,6 @@ def _own_prompts(config: RunConfig) -> list[str] | None:
     return prompts if isinstance(prompts, list) else None
 
 
-def _dtype(config: RunConfig, device: torch.device) -> str:
-    """Return the name of the weights' type: what was asked for, or the device's best."""
-    if config.model.dtype != "auto":
-        return config.model.dtype
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if device.type == "mps" else "float32"
-
-
 def _refuse_empty_success(observation: Observation) -> None:
     if observation.largest_grad_norm == 0.0:
         raise NothingToLearn(
@@ -240,4 +230,3 @@ def _quiet_libraries() -> None:
     """Keep progress bars out of worker.log: a bar redrawn into a file is megabytes of carriage returns."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,212 @@
+"""Make a run ready to start, or to go on: everything that can be refused is refused here, before anything is made."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from engine import events
+from engine.config.automatic import Facts
+from engine.config.catalogue import catalogue
+from engine.config.load import GivenConfig
+from engine.config.model import RunConfig
+from engine.config.resolved import ResolvedConfig, resolve
+from engine.config.yaml_text import read_file
+from engine.data.rows import Row, check_file, read_rows
+from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound
+from engine.hardware.devices import best_device
+from engine.launch.start import start
+from engine.runs import checkpoints, provenance
+from engine.runs.checkpoints import Checkpoint
+from engine.runs.directory import RunDirectory, check_name, create_run, free_name
+from engine.runs.lifecycle import Lifecycle
+from engine.runs.liveness import Life, liveness
+from engine.runs.provenance import DataFile
+from engine.runs.summary import summarise
+from engine.workspace import ModelReference, Workspace
+
+_PROMPTS_PER_RUN = 6
+_ROWS_LOOKED_AT = 2_000
+"""Rows of each validation file in which `metadata.dataset_type` is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """How a run went on."""
+
+    checkpoint: Checkpoint | None
+    """None when it began again, because no checkpoint could be used."""
+    skipped: list[tuple[Checkpoint, str]]
+    """Newer checkpoints that were passed over, each with the reason."""
+
+
+def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None) -> RunDirectory:
+    """Check and settle everything, then make the run's folder. Nothing is started.
+
+    Args:
+        workspace: Where files are looked for and the run is made.
+        given: What the user wrote.
+        name: Of the run; None takes the next free one, such as `sft-tiny-3`.
+
+    Raises:
+        ConfigError: All problems of the settings.
+        NotFound: The model or a data file is not there.
+        DataError: A data file is damaged or teaches nothing.
+        MissingPackage: `training.report_to` names a package that is not installed.
+        WorkspaceError: The workspace cannot be written, or the name is taken.
+    """
+    if name is not None:
+        check_name(name)
+    config = given.check()
+    _require_reporters(config)
+    model = workspace.model(config.model.name)
+    data = list(_checked_files(workspace, config))
+    resolved = resolve(given, _facts(workspace, config, model, data), workspace)
+    text = resolved.to_yaml()
+    where = provenance.collect(
+        parent=None,
+        config=text,
+        model=provenance.model_source(
+            config.model.name, model.kind, str(model.path or model.name), resolved.config.model.revision
+        ),
+        data=data,
+        workspace=workspace.path,
+    )
+    method = resolved.config.method.name
+    return create_run(
+        workspace.runs,
+        name or free_name(workspace.runs, f"{method}-{Path(config.model.name).name}"),
+        created=events.RunCreated("", method, config.model.name, None),
+        files={"run.yaml": text, "provenance.json": where.to_json()},
+    )
+
+
+def start_run(run: RunDirectory) -> None:
+    """Start a run just made.
+
+    Raises:
+        EngineError: It could not be started; its folder is removed, since nothing has happened in it.
+    """
+    try:
+        start(run, grace_seconds=ResolvedConfig.from_yaml(read_file(run.config)).config.launch.grace_seconds)
+    except EngineError:
+        _remove_unstarted(run)
+        raise
+
+
+def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_changes: bool = False) -> Resumed:
+    """Go on with a run whose processes are dead, exactly where a checkpoint left it.
+
+    Args:
+        run: The run.
+        checkpoint: A step or `checkpoint-N`; None takes the newest that is whole.
+        accept_changes: Go on although settings, data or base model are not what they were.
+
+    Raises:
+        RunBusy: It is alive, or cannot be proven dead.
+        NotFound: There is no such checkpoint.
+        CheckpointError: The one named is damaged, something it depends on has changed, or the run has finished.
+    """
+    config = ResolvedConfig.from_yaml(read_file(run.config)).config
+    if liveness(run.path).life is Life.DEAD and summarise(run).state == "finished" and checkpoint is None:
+        raise CheckpointError(
+            f"Run {run.name} has finished, so there is nothing to go on with.",
+            remedy="Start a new run, or name an earlier checkpoint with --from to repeat what came after it.",
+        )
+    changes = provenance.changes_since(run)
+    if changes and not accept_changes:
+        raise CheckpointError(
+            f"Run {run.name} would not go on exactly: {'; '.join(changes)}.",
+            remedy="Restore what changed, or go on all the same with --accept-changes.",
+        )
+    skipped: list[tuple[Checkpoint, str]] = []
+    if checkpoint is None:
+        chosen, skipped = checkpoints.newest_valid(run)
+    else:
+        chosen = checkpoints.resumable_checkpoint(run, checkpoint)
+    start(run, resume=chosen, grace_seconds=config.launch.grace_seconds)
+    return Resumed(chosen, skipped)
+
+
+def _checked_files(workspace: Workspace, config: RunConfig) -> Iterator[DataFile]:
+    """Read every data file whole: a run must not end at row 900,000 for a torn line."""
+    roles = [("train", path) for path in config.data.train]
+    roles += [(f"validation:{name}", path) for name, path in config.data.validation.items()]
+    for role, given in roles:
+        path = workspace.data_file(given)
+        rows, _ = check_file(path)
+        yield provenance.data_file(role, given, path, rows)
+
+
+def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Facts:
+    limit = config.data.limit
+    kind, bfloat16 = best_device()
+    entry = catalogue(workspace).get(config.model.name)
+    shape = _model_shape(model)
+    types, prompts = _validation_facts([file for file in data if file.role != "train"])
+    num_parameters = entry.num_parameters if entry is not None else None
+    return Facts(
+        num_train_examples=sum(min(f.rows, limit or f.rows) for f in data if f.role == "train"),
+        device=cast(Literal["cpu", "cuda", "mps"], kind),
+        bfloat16=bfloat16,
+        num_parameters=num_parameters or _parameters_on_disk(model),
+        target_modules=entry.target_modules if entry is not None else (),
+        max_position_embeddings=shape.get("max_position_embeddings"),
+        dataset_types=types,
+        validation_prompts=prompts,
+    )
+
+
+def _validation_facts(files: list[DataFile]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the dataset types of the validation rows, and some of their questions, evenly over the sets."""
+    types: set[str] = set()
+    prompts: list[str] = []
+    for file in files:
+        rows = [r for r in read_rows(Path(file.path), limit=_ROWS_LOOKED_AT) if isinstance(r, Row)]
+        types.update(kind for row in rows if (kind := row.dataset_type) is not None)
+        each = max(1, _PROMPTS_PER_RUN // len(files))
+        chosen = [rows[n * len(rows) // each] for n in range(min(each, len(rows)))]
+        prompts += [row.prompt[-1]["content"] for row in chosen if len(row.prompt) == 1]
+    return frozenset(types), tuple(dict.fromkeys(prompts))
+
+
+def _model_shape(model: ModelReference) -> dict[str, int]:
+    if model.path is None:
+        return {}
+    try:
+        raw = json.loads((model.path / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise NotFound(f"The model folder {model.path} has no readable config.json: {error}.") from error
+    return {k: v for k, v in raw.items() if isinstance(v, int)} if isinstance(raw, dict) else {}
+
+
+def _parameters_on_disk(model: ModelReference) -> int | None:
+    """Estimate from the weights' size at two bytes a parameter: it decides speed or memory first, not a result."""
+    if model.path is None:
+        return None
+    return sum(path.stat().st_size for path in model.path.glob("*.safetensors")) // 2 or None
+
+
+def _require_reporters(config: RunConfig) -> None:
+    for package in config.training.report_to:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackage(
+                f"training.report_to names {package}, which is not installed.",
+                remedy=f"Install it with `pip install 'ftconsole[{package}]'`, or take it out of report_to.",
+            )
+
+
+def _remove_unstarted(run: RunDirectory) -> None:
+    import shutil
+
+    from engine.runs.follow import EventReader
+
+    lifecycle = Lifecycle()
+    for record in EventReader(run.events).read().records:
+        lifecycle.apply(record.event)
+    if lifecycle.attempt == 0:
+        shutil.rmtree(run.path, ignore_errors=True)
