@@ -36,7 +36,7 @@ def option_schema() -> dict[str, Any]:
     for field in dataclasses.fields(SFTConfig):
         if field.name in OWNED or not field.init:
             continue
-        accepts = {kind for kind in json_types(hints[field.name])}
+        accepts = set(json_types(hints[field.name]))
         options.append(
             {
                 "name": field.name,

@@ -1,0 +1,228 @@
+"""What every "auto" becomes, and why: from the number of examples, then from the model and the machine.
+
+The tables by number of examples are those that worked for question-and-answer sets of some hundred rows; the
+effective batch stays at 8 rows per optimizer step whatever the batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from engine.config.check import best_metrics
+from engine.config.model import RunConfig
+
+EFFECTIVE_BATCH = 8
+EVALUATIONS_PER_RUN = 10
+LONGEST_INTERVAL = 500
+"""Optimizer steps between two evaluations at most: what a crash may cost."""
+
+
+class Facts(NamedTuple):
+    """What automatic values are decided from."""
+
+    num_train_examples: int
+    """Rows that training will see in one epoch, after `data.limit`."""
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """The best device torch can use here: what `model.device: auto` becomes."""
+    bfloat16: bool = True
+    """Whether that device computes in bfloat16; older GPUs have float16 only."""
+    num_parameters: int | None = None
+    """Of the base model. None when nobody knows yet."""
+    target_modules: tuple[str, ...] = ()
+    """The catalogue's list for the base model; empty when it has none."""
+    max_position_embeddings: int | None = None
+    """Longest sequence of the base model, in tokens. None when nobody knows yet."""
+    dataset_types: frozenset[str] = frozenset()
+    """Values of `metadata.dataset_type` in the validation rows."""
+    validation_prompts: tuple[str, ...] = ()
+    """Questions of the validation sets that can serve as fixed prompts."""
+
+
+class Decision(NamedTuple):
+    value: Any
+    reason: str
+    """A phrase that stands after "automatic: "."""
+
+
+class _Size(NamedTuple):
+    below: float
+    said: str
+    r: int
+    num_train_epochs: int
+    per_device_train_batch_size: int
+    max_length: int
+
+
+SIZES = (
+    _Size(100, "below 100", r=8, num_train_epochs=10, per_device_train_batch_size=2, max_length=512),
+    _Size(500, "100 to 499", r=16, num_train_epochs=5, per_device_train_batch_size=2, max_length=640),
+    _Size(math.inf, "500 and more", r=32, num_train_epochs=3, per_device_train_batch_size=4, max_length=768),
+)
+
+
+def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[str]]:
+    """Return the value and reason of each "auto" by key, and what the machine cannot do of what was asked for."""
+    decisions: dict[str, Decision] = {}
+
+    def value(key: str, decide_it: Callable[[], Decision]) -> Any:
+        section, _, name = key.partition(".")
+        written = getattr(getattr(config, section), name)
+        if written != "auto":
+            return written
+        decisions[key] = decide_it()
+        return decisions[key].value
+
+    num_rows = facts.num_train_examples
+    size = next(size for size in SIZES if num_rows < size.below)
+
+    def by_size(chosen: int) -> Callable[[], Decision]:
+        return lambda: Decision(chosen, f"{num_rows} examples: {size.said} -> {chosen}")
+
+    device = value("model.device", lambda: Decision(facts.device, f"the best device here is {facts.device}"))
+    kind = device.partition(":")[0]
+    value("model.dtype", lambda: _dtype(kind, facts))
+
+    rank = value("lora.r", by_size(size.r))
+    value("lora.lora_alpha", lambda: Decision(2 * rank, f"twice the rank {rank}"))
+    value("lora.target_modules", lambda: _target_modules(config.model.name, facts))
+
+    epochs = value("training.num_train_epochs", by_size(size.num_train_epochs))
+    batch = value("training.per_device_train_batch_size", by_size(size.per_device_train_batch_size))
+    accumulation = value("training.gradient_accumulation_steps", lambda: _accumulation(batch))
+    total_steps = config.training.max_steps or num_optimizer_steps(num_rows, batch, accumulation, epochs)
+    value("training.warmup_steps", lambda: _warmup(num_rows, total_steps))
+    value("training.activation_checkpointing", lambda: _checkpointing(kind, facts.num_parameters))
+    value("data.max_length", lambda: _max_length(by_size(size.max_length)(), facts.max_position_embeddings))
+
+    prompts = value("evaluation.prompts", lambda: _prompts(facts))
+    value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
+    value("evaluation.behaviour", lambda: _behaviour(facts))
+    every = value("evaluation.eval_steps", lambda: _eval_steps(config, total_steps, prompts))
+    value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
+    value("saving.best_metric", lambda: _best_metric(config))
+    if config.saving.save_total_limit == 1:
+        # As torchtitan does: with a limit of 1 the only whole checkpoint would be deleted before the next is proven.
+        decisions["saving.save_total_limit"] = Decision(
+            2, "1 raised to 2, so that one is whole while another is written"
+        )
+    return decisions, list(_impossible(config, kind, facts))
+
+
+def num_optimizer_steps(num_rows: int, batch_size: int, accumulation: int, epochs: float) -> int:
+    """Return how many updates the Trainer makes on one device, without packing.
+
+    Equal to `transformers.Trainer.set_initial_training_values`: the last, smaller group of an epoch is a step too.
+    """
+    batches = math.ceil(num_rows / batch_size)
+    return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulation))))
+
+
+def _dtype(device: str, facts: Facts) -> Decision:
+    if device == "cpu":
+        return Decision("float32", "on CPU bfloat16 is slower, and float32 is exact")
+    if device == facts.device and not facts.bfloat16:
+        return Decision("float16", f"this {device} device has no bfloat16")
+    return Decision("bfloat16", f"half the memory of float32 on {device}")
+
+
+def _target_modules(model: str, facts: Facts) -> Decision:
+    if facts.target_modules:
+        return Decision(list(facts.target_modules), f"the catalogue's list for {model}")
+    return Decision("all-linear", f"the catalogue has no list for {model}")
+
+
+def _accumulation(batch: int) -> Decision:
+    steps = max(1, round(EFFECTIVE_BATCH / batch))
+    near = "" if steps * batch == EFFECTIVE_BATCH else f", the nearest to {EFFECTIVE_BATCH}"
+    return Decision(steps, f"{batch} x {steps} = {batch * steps} rows per step{near}")
+
+
+def _warmup(num_rows: int, total_steps: int) -> Decision:
+    wanted = min(num_rows // 10, 50)
+    longest = total_steps // 3
+    if wanted > longest:
+        return Decision(longest, f"a third of {total_steps} steps")
+    why = "a tenth of the examples, at most 50" if num_rows > 500 else "a tenth of the examples"
+    return Decision(wanted, f"{num_rows} examples: {why} -> {wanted}")
+
+
+def _checkpointing(device: str, num_parameters: int | None) -> Decision:
+    if device == "cpu":
+        return Decision(False, "on CPU time is scarcer than memory")
+    if num_parameters is None:
+        return Decision(True, "the model's size is not known")
+    billions = f"{num_parameters / 1e9:.2g} billion parameters"
+    if num_parameters >= 1_000_000_000:
+        return Decision(True, f"{billions}: memory first")
+    return Decision(False, f"{billions}: speed first")
+
+
+def _max_length(by_size: Decision, longest: int | None) -> Decision:
+    if longest is not None and longest < by_size.value:
+        return Decision(longest, f"the model's longest sequence, below {by_size.value}")
+    return by_size
+
+
+def _prompts(facts: Facts) -> Decision:
+    prompts = list(facts.validation_prompts)
+    if not prompts:
+        return Decision([], "no validation set to take questions from")
+    return Decision(prompts, f"{len(prompts)} questions of the validation sets")
+
+
+def _eval_batch(train_batch: int, num_parameters: int | None) -> Decision:
+    if num_parameters is not None and num_parameters < 100_000_000:
+        return Decision(max(16, train_batch), "a small model")
+    return Decision(train_batch, "what fits in training fits here")
+
+
+def _behaviour(facts: Facts) -> Decision:
+    if facts.dataset_types:
+        return Decision(True, f"validation rows say {' and '.join(sorted(facts.dataset_types))}")
+    return Decision(False, "no validation row says metadata.dataset_type")
+
+
+def _eval_steps(config: RunConfig, total_steps: int, prompts: list[str] | str) -> Decision:
+    if not config.data.validation and not prompts:
+        return Decision(None, "no validation set and no prompts")
+    return _interval(config, total_steps, "evaluations")
+
+
+def _save_steps(config: RunConfig, total_steps: int, eval_steps: int | str | None) -> Decision:
+    if eval_steps is not None:
+        return Decision(eval_steps, "with every evaluation")
+    return _interval(config, total_steps, "checkpoints")
+
+
+def _interval(config: RunConfig, total_steps: int, of_what: str) -> Decision:
+    if config.data.packing and not config.training.max_steps:
+        return Decision("epoch", "how many steps packing leaves is not known yet")
+    steps = math.ceil(total_steps / EVALUATIONS_PER_RUN)
+    if steps > LONGEST_INTERVAL:
+        return Decision(LONGEST_INTERVAL, f"{total_steps} steps: at least every {LONGEST_INTERVAL}")
+    return Decision(steps, f"{total_steps} steps: about {EVALUATIONS_PER_RUN} {of_what}")
+
+
+def _best_metric(config: RunConfig) -> Decision:
+    names = best_metrics(config)
+    if len(names) > 2:
+        return Decision("eval_loss", f"the mean of {' and '.join(names[1:])}")
+    return Decision("eval_loss", "the loss on the validation set" if len(names) > 1 else "no validation set, no best")
+
+
+def _impossible(config: RunConfig, device: str, facts: Facts) -> list[str]:
+    model, optim = config.model, config.training.optim
+    problems = []
+    if device != "cpu" and device != facts.device:
+        problems.append(f"model.device is {model.device}, but torch can use no such device here, only {facts.device}")
+    if device == "cpu" and model.dtype == "float16":
+        problems.append("model.dtype is float16, which has no training on CPU; use float32 or bfloat16")
+    if device == facts.device and not facts.bfloat16 and model.dtype == "bfloat16":
+        problems.append(f"model.dtype is bfloat16, which this {device} device does not have; use float16")
+    if device != "cuda" and (model.attn_implementation or "").startswith("flash"):
+        problems.append(f"model.attn_implementation is {model.attn_implementation}, which needs a GPU, not {device}")
+    if device != "cuda" and optim not in ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd"):
+        problems.append(f"training.optim is {optim}, which needs a GPU, not {device}")
+    return problems

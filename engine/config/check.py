@@ -1,0 +1,224 @@
+"""What is wrong with settings, as sentences: all of it at once, each with the value and where it was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from engine.config import trainer_options
+from engine.config.declaration import TRAINER, sections, settings
+from engine.config.model import RunConfig
+from engine.config.nearest import nearest_section, nearest_setting, why_not_offered
+from engine.config.yaml_text import quoted, write_value
+
+_KEY = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+class Setting(NamedTuple):
+    """One value that somebody wrote."""
+
+    value: Any
+    place: str
+    """Where: "run.yaml:7", "--set", "preset demo"."""
+    preset: bool = False
+    """Whether it comes from a preset rather than from the user."""
+
+
+def check(given: Mapping[str, Setting]) -> tuple[RunConfig, list[str]]:
+    """Return the configuration and its problems.
+
+    Args:
+        given: Values by key, `section.name`. A key without a dot is a section that is none, or holds no settings.
+
+    Returns:
+        The configuration, with defaults in the place of what is wrong, and one sentence per problem.
+    """
+    wrong = {
+        key: problem
+        for key, setting in given.items()
+        if (problem := _wrong_key(key, setting) or _wrong_text(setting.value))
+    }
+    known = {key: setting for key, setting in given.items() if key not in wrong}
+    wrong |= _wrong_values(known)
+    config = RunConfig.model_validate(_nested({key: known[key] for key in known if key not in wrong}))
+    problems = [f"{shown_key(key)} {wrong[key]} ({given[key].place})" for key in given if key in wrong]
+    problems += [problem for keys, problem in _contradictions(config, known) if wrong.keys().isdisjoint(keys)]
+    return config, problems
+
+
+def shown(value: Any) -> str:
+    """Return a value as YAML on one line, shortened, safe for a terminal."""
+    text = quoted(value) if isinstance(value, str) else write_value(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def shown_key(key: str) -> str:
+    return key if _KEY.fullmatch(key) else quoted(key[:80])
+
+
+def _wrong_key(key: str, setting: Setting) -> str | None:
+    section, _, name = key.rpartition(".")
+    if key in sections() or key == TRAINER:
+        return f"is a section: write `{key}:` and settings below it, not {shown(setting.value)}"
+    if section == TRAINER:
+        return _wrong_option(name, setting.value)
+    if key in settings():
+        return None
+    near = nearest_setting(key)
+    if near is None and (reason := why_not_offered(name)):
+        return f"cannot be set: {reason}"
+    if near is None and not section and (other := nearest_section(key)):
+        return f"is not a section; did you mean {other}?"
+    if near is None and section and section not in sections():
+        other = nearest_section(section)
+        hint = f"did you mean {other}?" if other else f"the sections are {', '.join([*sections(), TRAINER])}"
+        return f"is not a setting, there is no section {shown_key(section)}; {hint}"
+    if near is None and section:
+        return f"is not a setting; {section} has {', '.join(sections()[section].model_fields)}"
+    return f"is not a setting; did you mean {near}?" if near else "is neither a setting nor a section"
+
+
+def _wrong_option(name: str, value: Any) -> str | None:
+    if reason := trainer_options.why_owned(name):
+        return f"cannot be passed on: {reason}"
+    option = trainer_options.options().get(name)
+    if option is None:
+        near = nearest_setting(f"{TRAINER}.{name}")
+        return "is not an option of TRL's SFTConfig" + (f"; did you mean {near}?" if near else "")
+    accepted = trainer_options.wrong_value(option, value)
+    return f"must be {accepted}, not {shown(value)}" if accepted else None
+
+
+def _wrong_text(value: Any) -> str | None:
+    """A NUL can be in no path, and half a surrogate (a file name that is not UTF-8) in no YAML file."""
+    match value:
+        case str():
+            bad = next((c for c in value if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+            return None if bad is None else f"holds the character U+{ord(bad):04X}, which no file can hold"
+        case list():
+            return next((problem for item in value if (problem := _wrong_text(item))), None)
+        case dict():
+            return _wrong_text([*value.keys(), *value.values()])
+    return None
+
+
+def _wrong_values(good: Mapping[str, Setting]) -> dict[str, str]:
+    """Return what is wrong with values on their own, by key."""
+    try:
+        RunConfig.model_validate(_nested(good))
+    except ValidationError as invalid:
+        wrong: dict[str, str] = {}
+        for error in invalid.errors(include_url=False, include_input=False):
+            key = ".".join(str(part) for part in error["loc"][:2])
+            if error["type"] == "value_error":
+                wrong[key] = f"is not right: {error['ctx']['error']}"
+            elif key not in wrong:
+                # The alternatives of a union report one error each; what is accepted is said once, in words.
+                wrong[key] = f"must be {settings()[key].accepts}, not {shown(good[key].value)}"
+        return wrong
+    return {}
+
+
+def _nested(flat: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, setting in flat.items():
+        section, _, name = key.partition(".")
+        nested.setdefault(section, {})[name] = setting.value
+    return nested
+
+
+SCHEDULER_OPTIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    # transformers/optimization.py: keyword arguments of each schedule, and of which it needs at least one
+    "linear": (frozenset(), frozenset()),
+    "constant": (frozenset(), frozenset()),
+    "constant_with_warmup": (frozenset(), frozenset()),
+    "cosine": (frozenset({"num_cycles"}), frozenset()),
+    "cosine_with_restarts": (frozenset({"num_cycles"}), frozenset()),
+    "polynomial": (frozenset({"lr_end", "power"}), frozenset()),
+    "inverse_sqrt": (frozenset({"timescale"}), frozenset()),
+    "cosine_with_min_lr": (
+        frozenset({"num_cycles", "min_lr", "min_lr_rate"}),
+        frozenset({"min_lr", "min_lr_rate"}),
+    ),
+    "warmup_stable_decay": (
+        frozenset({"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"}),
+        frozenset({"num_decay_steps"}),
+    ),
+}
+
+
+def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield settings that are wrong together: their keys and the sentence."""
+
+    def written(key: str) -> bool:
+        return key in given and not given[key].preset
+
+    def place(key: str) -> str:
+        return f" ({given[key].place})" if key in given else ""
+
+    model, data, saving = config.model, config.data, config.saving
+    if not data.train:
+        yield ("data.train",), "data.train names no file to learn from"
+    if model.load_in_4bit and model.load_in_8bit:
+        yield (
+            ("model.load_in_4bit", "model.load_in_8bit"),
+            f"model.load_in_4bit and model.load_in_8bit are both true; choose one{place('model.load_in_8bit')}",
+        )
+    if "train" in data.validation:
+        yield ("data.validation",), f"data.validation: no set can be called train{place('data.validation')}"
+    if not data.validation:
+        for key, wanted in _needs_validation(config):
+            if written(key):
+                yield (key, "data.validation"), f"{key} is {wanted}, but data.validation names no file{place(key)}"
+    elif saving.best_metric not in ("auto", *best_metrics(config)):
+        known = ", ".join(best_metrics(config))
+        yield (
+            ("saving.best_metric", "data.validation"),
+            f"saving.best_metric is {saving.best_metric}, but what is measured is {known}{place('saving.best_metric')}",
+        )
+    if config.lora.init_lora_weights == "orthogonal" and isinstance(config.lora.r, int) and config.lora.r % 2:
+        yield (
+            ("lora.r", "lora.init_lora_weights"),
+            f"lora.r is {config.lora.r}, but lora.init_lora_weights: orthogonal needs an even rank{place('lora.r')}",
+        )
+    if config.trainer.get("dataloader_prefetch_factor") and not config.training.dataloader_num_workers:
+        yield (
+            ("trainer.dataloader_prefetch_factor", "training.dataloader_num_workers"),
+            "trainer.dataloader_prefetch_factor needs training.dataloader_num_workers above 0"
+            + place("trainer.dataloader_prefetch_factor"),
+        )
+    yield from _wrong_schedule(config, place)
+
+
+def best_metrics(config: RunConfig) -> list[str]:
+    """Return the losses that `saving.best_metric` may name, given the validation sets."""
+    return ["eval_loss", *(f"eval_{name}_loss" for name in config.data.validation)]
+
+
+def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
+    if config.evaluation.eval_steps not in (None, "auto") and config.evaluation.prompts in ("auto", []):
+        yield "evaluation.eval_steps", shown(config.evaluation.eval_steps)
+    if config.evaluation.behaviour is True:
+        yield "evaluation.behaviour", "true"
+    if config.saving.best_metric != "auto":
+        yield "saving.best_metric", config.saving.best_metric
+
+
+def _wrong_schedule(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    kind = config.training.lr_scheduler_type
+    keys = ("training.lr_scheduler_type", "trainer.lr_scheduler_kwargs")
+    written = config.trainer.get("lr_scheduler_kwargs") or {}
+    if not isinstance(written, dict):  # a text holding JSON, which transformers reads
+        return
+    allowed, needed = SCHEDULER_OPTIONS[kind]
+    if needed and not needed & set(written):
+        yield (
+            keys,
+            f"training.lr_scheduler_type: {kind} needs {' or '.join(sorted(needed))} in {keys[1]}{place(keys[0])}",
+        )
+    for name in sorted(set(written) - allowed):
+        has = f"it has {', '.join(sorted(allowed))}" if allowed else "it has none"
+        yield keys, f"{keys[1]}: the {kind} schedule has no option {shown_key(name)}; {has}{place(keys[1])}"

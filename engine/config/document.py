@@ -1,0 +1,84 @@
+"""`docs/configuration.md`, written from the declaration: `python -m engine.config.document > docs/configuration.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.config import trainer_options
+from engine.config.declaration import TRAINER, section_help, sections, settings
+from engine.config.presets import presets
+from engine.config.yaml_text import write_value
+
+_HEAD = """\
+# Configuration
+
+<!-- Written by `python -m engine.config.document`; change the declaration in `engine/config/model.py` instead. -->
+
+A run is described by a YAML file of sections. Everything has a default but `data.train`:
+
+```yaml
+model:
+  name: Qwen/Qwen2.5-1.5B-Instruct
+data:
+  train: my/answers.jsonl
+training:
+  learning_rate: 2e-4
+```
+
+`ftconsole train FILE` starts it; `--set training.learning_rate=1e-4` changes one setting, `--dev` learns from
+`data.dev` alone for one epoch. Unknown keys, wrong types and contradictions are refused, all of them at once.
+
+- Where a value may be `auto` it is decided from the number of training rows, the model and the machine. The run's own
+  `run.yaml` has every value as it was used, with a comment that says whether it was given, from a preset, a default, or
+  automatic and why. It can be given to `ftconsole train` again.
+- Paths are looked for in the workspace, then in the current folder, then among the samples that came with the program.
+- Files are read by the rules of YAML 1.2: `2e-4` is a number; `yes`, `no`, `on` and `off` are texts.
+  Tags and aliases are refused.
+"""
+
+
+def document() -> str:
+    """Return the text of `docs/configuration.md`."""
+    parts = [_HEAD, _presets()]
+    for section in sections():
+        rows = [setting for setting in settings().values() if setting.section == section]
+        parts.append(f"## {section}\n\n{section_help(section)}\n")
+        parts.append(_table(("key", "accepts", "default", "meaning"), [
+            (f"`{row.name}`", _cell(row.accepts), _default(row.default), _cell(row.description)) for row in rows
+        ]))  # fmt: skip
+    parts.append(
+        f"## {TRAINER}\n\n{section_help(TRAINER)} These are passed on as they are; the words are the libraries'.\n"
+    )
+    parts.append(_table(("key", "accepts", "default", "meaning"), [
+        (f"`{option.name}`", _cell(trainer_options.in_words(option)), _default(option.default), _cell(option.help))
+        for option in trainer_options.options().values()
+    ]))  # fmt: skip
+    parts.append("Refused there, because another setting or the console decides them:\n")
+    parts.append(_table(("key", "why"), [
+        (f"`{name}`", _cell(trainer_options.why_owned(name) or "")) for name in sorted(trainer_options.OWNED)
+    ]))  # fmt: skip
+    return "\n".join(parts)
+
+
+def _presets() -> str:
+    rows = [(f"`{preset.name}`", _cell(preset.summary)) for preset in presets()]
+    intro = "## Presets\n\n`preset: NAME` at the top of a file puts a preset below its settings.\n\n"
+    return intro + _table(("preset", "for"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _default(value: Any) -> str:
+    return f"`{write_value(value)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    print(document(), end="")

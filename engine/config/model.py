@@ -1,0 +1,331 @@
+"""The run configuration: every setting, its range, its default and what it means, declared once.
+
+The YAML, the command line's `--set`, the forms and `docs/configuration.md` are generated from here. Names are the
+libraries' names (transformers, TRL, PEFT). A setting that may be "auto" is decided in `engine.config.automatic`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Auto: TypeAlias = Literal["auto"]
+Count: TypeAlias = Annotated[int, Ge(1)]
+Text: TypeAlias = Annotated[str, MinLen(1)]
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A group of settings. Unknown keys and values of another type are refused: `"3"` is not a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def settled(value: T | Auto) -> T:
+    """Return a resolved value; a bug in `engine.config.automatic` when it still is "auto"."""
+    assert value != "auto"
+    return value
+
+
+def as_list(value: object) -> object:
+    """Let one file stand for a list of one file."""
+    return [value] if isinstance(value, str) else value
+
+
+def as_validation_sets(value: object) -> object:
+    """Return a mapping of set name to file from any form a person may write.
+
+    A single file is called "validation". Of several, the names are those of the files without `_val`,
+    `_validation` or `_eval`: `retain_val.jsonl` and `unlearn_val.jsonl` are "retain" and "unlearn".
+
+    Raises:
+        ValueError: Two sets would have one name, or an entry is neither a path nor `{path: ..., name: ...}`.
+    """
+    if value is None:
+        return {}
+    entries = as_list(value)
+    if not isinstance(entries, list):
+        return value
+    sets: dict[str, str] = {}
+    for entry in entries:
+        if isinstance(entry, str):
+            entry = {"path": entry}
+        known = isinstance(entry, dict) and "path" in entry and set(entry) <= {"path", "name"}
+        if not known or not all(isinstance(v, str) for v in entry.values()):
+            raise ValueError("an entry is a path, or has a path and a name")
+        name = entry.get("name") or ("validation" if len(entries) == 1 else _set_name(entry["path"]))
+        if name in sets:
+            raise ValueError(f"two sets are called {name}; give them names")
+        sets[name] = entry["path"]
+    return sets
+
+
+def _set_name(path: str) -> str:
+    stem = path.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+    for ending in ("_validation", "_val", "_eval", "-validation", "-val", "-eval"):
+        stem = stem.removesuffix(ending)
+    return stem
+
+
+class ModelSection(Section):
+    """The base model and how its weights are held."""
+
+    name: Text = Field(default="tiny", description="Base model: `tiny` (built in), a folder, or a Hub name `org/name`.")
+    revision: Text | None = Field(
+        default=None, description="Branch, tag or commit of a Hub model. null: the newest on the main branch."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Type of the base weights and of the arithmetic. auto: bfloat16 where the device has it, "
+        "float32 on CPU.",
+    )
+    load_in_4bit: bool = Field(default=False, description="Quantise the base weights to 4 bits (QLoRA).")
+    load_in_8bit: bool = Field(default=False, description="Quantise the base weights to 8 bits.")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(
+        default="nf4", description="Kind of 4-bit number. Used with `load_in_4bit` only."
+    )
+    bnb_4bit_use_double_quant: bool = Field(
+        default=True,
+        description="Quantise the quantisation constants too, some 0.4 bits per weight less. "
+        "Used with `load_in_4bit` only.",
+    )
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = Field(
+        default=None, description="Attention kernel. null: what transformers chooses, sdpa for nearly every model."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that the model's repository brings. Never true unless written here."
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = Field(
+        default="auto",
+        description="Where to train. cuda is the first GPU. auto: a GPU when there is one.",
+        json_schema_extra={"accepts": "auto, cpu, cuda, cuda:0 (any number) or mps"},
+    )
+
+
+class DataSection(Section):
+    """The rows to learn from, and those only to measure with."""
+
+    train: Annotated[list[Text], BeforeValidator(as_list)] = Field(
+        default=[],
+        description="Training files, read one after the other. Needed.",
+        json_schema_extra={"accepts": "a path or a list of paths"},
+    )
+    validation: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")], Text],
+        BeforeValidator(as_validation_sets),
+    ] = Field(
+        default={},
+        description="Validation sets, each with a loss curve of its own, as `name: path`. A single path is called "
+        "`validation`; of a list of paths, `retain_val.jsonl` is called `retain`.",
+        json_schema_extra={
+            "accepts": "a mapping of names (letters, digits, _ and -) to paths, a path, or a list of paths"
+        },
+    )
+    dev: Text | None = Field(
+        default=None, description="The small file that `train --dev` learns from instead. null: there is none."
+    )
+    max_length: Annotated[int, Ge(8)] | Auto = Field(
+        default="auto",
+        description="Tokens per row; what is longer is cut. auto: 512, 640 or 768 by the number of rows.",
+    )
+    completion_only_loss: bool = Field(default=True, description="Learn the answers only. false: the questions too.")
+    packing: bool = Field(
+        default=False,
+        description="Put several rows into one sequence of `max_length` tokens. Faster on many short rows; "
+        "the same number of rows then makes fewer steps.",
+    )
+    shuffle: bool = Field(default=True, description="Another order of the training rows in every epoch.")
+    limit: Count | None = Field(
+        default=None, description="Use this many rows of each training file, from its start. null: all."
+    )
+
+
+class MethodSection(Section):
+    """How the model learns."""
+
+    name: Literal["sft"] = Field(default="sft", description="sft: supervised fine-tuning on answers.")
+
+
+class LoraSection(Section):
+    """The adapter: small matrices beside the frozen base weights."""
+
+    r: Count | Auto = Field(default="auto", description="Rank. auto: 8, 16 or 32 by the number of rows.")
+    lora_alpha: Count | Auto = Field(
+        default="auto", description="The adapter's output is scaled by lora_alpha / r. auto: twice the rank."
+    )
+    lora_dropout: Annotated[float, Ge(0), Lt(1)] = Field(
+        default=0.05, description="Fraction of the adapter's inputs dropped in training."
+    )
+    target_modules: Annotated[list[Text], MinLen(1)] | Literal["all-linear", "auto"] = Field(
+        default="auto",
+        description="Which layers get an adapter. auto: the catalogue's list for the model, else all-linear.",
+        json_schema_extra={"accepts": "a list of module names, all-linear, or auto"},
+    )
+    use_rslora: bool = Field(
+        default=False, description="Scale by lora_alpha / sqrt(r) instead; steadier at high ranks."
+    )
+    use_dora: bool = Field(default=False, description="Learn magnitude and direction apart (DoRA). Slower.")
+    # The other initialisations (pissa, olora, eva, loftq ...) rewrite the base weights, and `bias` trains them: the
+    # adapter would no longer load on the plain base, and switching it off would not give the base back.
+    init_lora_weights: Literal[True, "gaussian", "orthogonal"] = Field(
+        default=True,
+        description="How the adapter's matrices start; whichever, it changes nothing at first. true: PEFT's default. "
+        "orthogonal needs an even rank.",
+        json_schema_extra={"accepts": "true, gaussian or orthogonal"},
+    )
+    modules_to_save: list[Text] | None = Field(
+        default=None, description="Further modules trained and saved whole, such as `embed_tokens`. null: none."
+    )
+
+
+Scheduler: TypeAlias = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+]
+Optimizer: TypeAlias = Literal[
+    "adamw_torch_fused",
+    "adamw_torch",
+    "adamw_bnb_8bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "lion_32bit",
+    "lion_8bit",
+    "adafactor",
+    "sgd",
+]
+
+
+class TrainingSection(Section):
+    """The optimizer loop."""
+
+    num_train_epochs: Annotated[float, Gt(0)] | Auto = Field(
+        default="auto", description="Passes over the training rows. auto: 10, 5 or 3 by the number of rows."
+    )
+    max_steps: Count | None = Field(
+        default=None, description="Optimizer steps, whatever `num_train_epochs` says. null: the epochs decide."
+    )
+    per_device_train_batch_size: Count | Auto = Field(
+        default="auto", description="Rows per forward pass. auto: 2, or 4 from 500 rows on."
+    )
+    gradient_accumulation_steps: Count | Auto = Field(
+        default="auto", description="Forward passes per optimizer step. auto: what makes 8 rows per step."
+    )
+    learning_rate: Annotated[float, Gt(0), Le(1)] = Field(default=2e-4, description="Peak of the schedule.")
+    lr_scheduler_type: Scheduler = Field(
+        default="cosine",
+        description="Shape of the schedule. cosine_with_min_lr and warmup_stable_decay need "
+        "`trainer.lr_scheduler_kwargs`.",
+    )
+    warmup_steps: Annotated[int, Ge(0)] | Annotated[float, Ge(0), Lt(1)] | Auto = Field(
+        default="auto",
+        description="Steps from 0 to the peak; below 1 a fraction of all steps. "
+        "auto: a tenth of the number of rows, at most 50 and at most a third of all steps.",
+        json_schema_extra={"accepts": "a whole number of steps from 0, a fraction from 0 to below 1, or auto"},
+    )
+    weight_decay: Annotated[float, Ge(0), Le(1)] = Field(default=0.0, description="Decoupled weight decay per step.")
+    max_grad_norm: Annotated[float, Ge(0)] = Field(
+        default=1.0, description="Longer gradients are scaled down to this L2 norm. 0: never."
+    )
+    optim: Optimizer = Field(
+        default="adamw_torch_fused",
+        description="Optimizer. The 8bit, paged and lion ones are bitsandbytes' and need a GPU.",
+    )
+    # numpy's generator, which transformers seeds too, takes 32 bits.
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = Field(default=42, description="Of every random choice.")
+    activation_checkpointing: bool | Auto = Field(
+        default="auto",
+        description="Compute activations again in the backward pass: less memory, a fifth slower. "
+        "auto: on a GPU from 1 billion parameters on.",
+    )
+    logging_steps: Count = Field(default=1, description="Optimizer steps between two points of the curves.")
+    dataloader_num_workers: Annotated[int, Ge(0), Le(256)] = Field(
+        default=0, description="Processes that prepare batches. 0: the worker itself."
+    )
+    report_to: list[Literal["wandb", "tensorboard", "trackio"]] = Field(
+        default=[],
+        description="Also report to these; each is an optional package. Metrics leave the machine with wandb.",
+    )
+
+
+class EvaluationSection(Section):
+    """What is measured while training, and before and after."""
+
+    eval_steps: Count | Literal["epoch", "auto"] | None = Field(
+        default="auto",
+        description="Optimizer steps between two evaluations. null: none. auto: about ten in the run, "
+        "at least every 500 steps, none without validation sets or prompts.",
+    )
+    per_device_eval_batch_size: Count | Auto = Field(
+        default="auto",
+        description="Rows per forward pass. auto: as in training; 16 for models below 100 million parameters.",
+    )
+    prompts: list[Text] | Text = Field(
+        default="auto",
+        description="Fixed prompts, answered again at each evaluation: a list, or a text file with one per line. "
+        "auto: some questions of the validation sets. []: none.",
+        json_schema_extra={"accepts": "a list of prompts, the path of a text file, or auto"},
+    )
+    max_new_tokens: Annotated[int, Ge(1), Le(8192)] = Field(default=64, description="Longest answer, in tokens.")
+    behaviour: bool | Auto = Field(
+        default="auto",
+        description="Ask the held-out questions before and after, and count what is answered and what is refused. "
+        "auto: when validation rows say `metadata.dataset_type`.",
+    )
+    behaviour_limit: Count | None = Field(
+        default=100, description="Questions asked of each kind, retain and unlearn. null: all."
+    )
+
+
+class SavingSection(Section):
+    """Checkpoints: when they are written and which are kept."""
+
+    save_steps: Count | Literal["epoch", "auto"] | None = Field(
+        default="auto",
+        description="Optimizer steps between two checkpoints. null: only on request and at the end. "
+        "auto: with every evaluation, else about ten in the run.",
+    )
+    save_total_limit: Count | None = Field(
+        default=3, description="Newest checkpoints kept, at least 2; best and final are kept besides. null: all."
+    )
+    best_metric: Annotated[str, Field(pattern=r"^(auto|eval_(.+_)?loss)$")] = Field(
+        default="auto",
+        description="The lowest value makes the best checkpoint: `eval_loss` or `eval_<set>_loss`. "
+        "auto: eval_loss, with several sets the mean of theirs.",
+        json_schema_extra={"accepts": "eval_loss, eval_<validation set>_loss, or auto"},
+    )
+    save_best: bool = Field(default=True, description="Keep the best adapter in `best/`. Needs a validation set.")
+
+
+class LaunchSection(Section):
+    """How the worker's process is treated."""
+
+    grace_seconds: Annotated[float, Ge(0), Le(3600)] = Field(
+        default=10.0, description="How long a worker told to stop at once may take before it is killed."
+    )
+
+
+class RunConfig(Section):
+    """Everything that decides what a run does."""
+
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    method: MethodSection = MethodSection()
+    lora: LoraSection = LoraSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    saving: SavingSection = SavingSection()
+    launch: LaunchSection = LaunchSection()
+    trainer: dict[str, Any] = Field(
+        default={},
+        description="Any other option of TRL's trainer configuration, under its own name, such as `adam_beta2`.",
+    )

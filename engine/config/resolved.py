@@ -1,0 +1,173 @@
+"""The configuration as a run uses it: no "auto" left, and for every value where it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from engine.config import check
+from engine.config.automatic import Facts, decide
+from engine.config.check import Setting
+from engine.config.declaration import TRAINER, settings
+from engine.config.load import GivenConfig
+from engine.config.model import RunConfig
+from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
+from engine.errors import ConfigError
+from engine.workspace import Workspace
+
+_COMMENT = re.compile(r"\s*# (given|preset|automatic|default)(?:(?::| ) ?(.*))?")
+_LINE_WIDTH = 88
+"""Longer lists and mappings are written one item per line."""
+
+
+class Source(NamedTuple):
+    """Where a value came from."""
+
+    kind: str
+    """"given", "preset", "automatic" or "default"."""
+    reason: str = ""
+    """The place ("run.yaml:7", "--set"), the preset's name, why this value; empty for a default."""
+
+    def __str__(self) -> str:
+        separator = " " if self.kind == "preset" else ": "
+        return f"{self.kind}{separator}{self.reason}" if self.reason else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedConfig:
+    """A configuration without any "auto"."""
+
+    config: RunConfig
+    sources: Mapping[str, Source]
+    """By key, `section.name`; for every setting."""
+
+    def values(self) -> Iterator[tuple[str, Any, Source]]:
+        """Yield key, value and source of every setting, in the order of the declaration, then `trainer`'s."""
+        for key in settings():
+            section, _, name = key.partition(".")
+            yield key, getattr(getattr(self.config, section), name), self.sources[key]
+        for name, value in self.config.trainer.items():
+            yield f"{TRAINER}.{name}", value, self.sources[f"{TRAINER}.{name}"]
+
+    def to_yaml(self) -> str:
+        """Return `run.yaml`: every setting with its source as a comment. It loads again, as input too."""
+        lines = ["# Every setting of the run, as resolved, and where it came from."]
+        current = ""
+        for key, value, source in self.values():
+            section, _, name = key.partition(".")
+            if section != current:
+                current = section
+                lines.append(f"{section}:")
+            lines += _setting_lines(name, value, _one_line(str(source)))
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "run.yaml") -> ResolvedConfig:
+        """Return what `to_yaml` wrote; a value whose comment is gone counts as given.
+
+        Raises:
+            ConfigError: It is damaged, or something in it is not settled.
+        """
+        written = {
+            f"{section}.{name}": inner
+            for section, entry in read_mapping(text, source).items()
+            if isinstance(entry.value, dict)
+            for name, inner in entry.value.items()
+        }
+        given = {key: Setting(entry.value, f"{source}:{entry.line}") for key, entry in written.items()}
+        config, problems = check.check(given)
+        problems += [
+            f"{key} is auto; a run's own file holds settled values ({given[key].place})"
+            for key, setting in settings().items()
+            if setting.automatic and key in given and given[key].value == "auto"
+        ]
+        # A setting that a later version added is at its default in the runs of before, unless that has to be decided.
+        missing = [setting for key, setting in settings().items() if key not in given]
+        problems += [f"{setting.key} is missing from {source}" for setting in missing if setting.default == "auto"]
+        if problems:
+            raise ConfigError(problems, remedy="Start a new run from its settings, or restore the file.")
+        lines = text.split("\n")
+        sources = {setting.key: Source("default") for setting in missing}
+        sources |= {key: _read_source(entry, lines, given[key].place) for key, entry in written.items()}
+        return cls(config, sources)
+
+
+def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedConfig:
+    """Settle every value: check what was given, find the files, decide what is automatic.
+
+    File names are made to mean the same from any current folder, and prompts of a file are taken into the
+    configuration, so that a run can be repeated.
+
+    Raises:
+        ConfigError: All problems of the settings, or all that this machine cannot do.
+        NotFound: A data file or the model is not there.
+    """
+    config = given.check()
+    decisions, problems = decide(config, facts)
+    model = workspace.model(config.model.name)
+    if config.model.revision is not None and model.kind != "hub":
+        problems.append(f"model.revision is {config.model.revision}, but {config.model.name} is no Hub model")
+    if problems:
+        raise ConfigError(problems)
+    sources = {key: Source("default") for key in settings()}
+    for key, setting in given.settings.items():
+        sources[key] = _source_of(setting)
+    values: dict[str, dict[str, Any]] = config.model_dump()
+    for key, decision in decisions.items():
+        sources[key] = Source("automatic", decision.reason)
+        section, _, name = key.partition(".")
+        values[section][name] = decision.value
+    values["model"]["name"] = workspace.lasting_model(config.model.name)
+    data = values["data"]
+    data["train"] = [workspace.lasting_path(path) for path in data["train"]]
+    data["validation"] = {name: workspace.lasting_path(path) for name, path in data["validation"].items()}
+    if isinstance(prompts := values["evaluation"]["prompts"], str):
+        values["evaluation"]["prompts"] = read_prompts(workspace, prompts)
+        place = sources["evaluation.prompts"]
+        sources["evaluation.prompts"] = Source(place.kind, f"{place.reason}, from {prompts}")
+    return ResolvedConfig(RunConfig.model_validate(values), sources)
+
+
+def read_prompts(workspace: Workspace, path: str) -> list[str]:
+    """Return the prompts of a text file: its lines, without the empty ones.
+
+    Raises:
+        NotFound: There is no such file.
+        ConfigError: It is not text, or holds no prompt.
+    """
+    lines = read_file(workspace.data_file(path)).splitlines()
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ConfigError([f"evaluation.prompts: {path} holds no prompt; write one per line"])
+    return prompts
+
+
+def _source_of(setting: Setting) -> Source:
+    if setting.preset:
+        return Source("preset", setting.place.removeprefix("preset "))
+    return Source("given", setting.place)
+
+
+def _setting_lines(name: str, value: Any, comment: str) -> list[str]:
+    whole = f"  {name}: {write_value(value)}"
+    if not isinstance(value, list | dict) or not value or len(whole) <= _LINE_WIDTH:
+        return [f"{whole}  # {comment}"]
+    if isinstance(value, list):
+        items = [f"    - {write_value(item)}" for item in value]
+    else:
+        items = [f"    {write_value(str(key))}: {write_value(item)}" for key, item in value.items()]
+    return [f"  {name}:  # {comment}", *items]
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _read_source(entry: Entry, lines: list[str], place: str) -> Source:
+    line = lines[entry.line - 1]
+    # A value of several lines begins on the next one; keys have no colon.
+    comment = line[entry.end_column :] if entry.end_line == entry.line else line.partition(":")[2]
+    match = _COMMENT.fullmatch(comment)
+    return Source(match[1], match[2] or "") if match else Source("given", place)
