@@ -149,7 +149,7 @@ class EverySurface(App[None]):
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
-        table.add_column(content(self.text, lines=1))
+        table.add_column(rich_text(self.text, lines=1))
         table.add_row(content(self.text, lines=1))
         self.query_one(OptionList).add_option(content(self.text))
         self.query_one(RichLog).write(content(self.text))
