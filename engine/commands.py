@@ -67,14 +67,31 @@ def from_json(record: Mapping[str, Any]) -> Command | str:
     name = record.get("command")
     cls = COMMANDS.get(name) if isinstance(name, str) else None
     if cls is None:
-        return f"Unknown command {name!r}."
+        return f"Unknown command {_shown(name)}."
     values = {f.name: record[f.name] for f in fields(cls) if f.name in record}
     if cls is SetLearningRate:
-        rate = values.get("learning_rate")
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate) or rate <= 0:
-            return f"learning_rate must be a number above 0, not {rate!r}."
-        return SetLearningRate(float(rate))
+        rate = _finite(values.get("learning_rate"))
+        if rate is None or rate <= 0:
+            return f"learning_rate must be a number above 0, not {_shown(values.get('learning_rate'))}."
+        return SetLearningRate(rate)
     if cls is Stop:
         save = values.get("save", True)
-        return Stop(save) if isinstance(save, bool) else f"save must be true or false, not {save!r}."
+        return Stop(save) if isinstance(save, bool) else f"save must be true or false, not {_shown(save)}."
     return cls()
+
+
+def _finite(value: object) -> float | None:
+    """Return a JSON value as a finite float; None when it is none, or an integer that no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: object) -> str:
+    """Return a value as it may stand in a sentence of the event log: anyone can write a megabyte here."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

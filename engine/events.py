@@ -150,6 +150,7 @@ class DeviceMeasured(Event):
     used_bytes: int | None
     """Device memory in use by everyone on CUDA; resident memory of the worker's processes on CPU."""
     total_bytes: int | None
+    """Of the device on CUDA, of the host on CPU. None where it cannot be read."""
     reserved_bytes: int | None
     """What torch's allocator holds. None on CPU."""
     utilization: float | None
@@ -157,6 +158,7 @@ class DeviceMeasured(Event):
     temperature: float | None
     """Degrees Celsius. None where it cannot be read."""
     power_watts: float | None
+    """None where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +275,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     name: {f.name: _TYPES[str(f.type)] for f in fields(cls)} for name, cls in EVENTS.items()
 }
-_NUMBERS = ("seconds", "epoch", "num_train_epochs", "paused_seconds")
+_NUMBERS: Mapping[str, frozenset[str]] = {
+    name: frozenset(f.name for f in fields(cls) if str(f.type) in ("float", "float | None"))
+    for name, cls in EVENTS.items()
+}
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -288,7 +293,10 @@ def number_from_json(value: object) -> float:
     """Return the float behind a JSON value. What is neither a number nor one of the three names is NaN."""
     if isinstance(value, str):
         return _NON_FINITE.get(value, math.nan)
-    return float(value) if isinstance(value, int | float) else math.nan
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def to_json(event: Event) -> JSON:
@@ -320,12 +328,16 @@ def from_json(record: JSON) -> Event | None:
     for key in ("metrics", "scores"):
         if isinstance(values.get(key), dict):
             values[key] = {k: number_from_json(v) for k, v in values[key].items()}
-    for key in _NUMBERS:
-        if isinstance(values.get(key), str):
+    for key in _NUMBERS[kind]:
+        if type(values.get(key)) in (str, int):
             values[key] = number_from_json(values[key])
     for key, value in values.items():
         if not isinstance(value, known[key]) or (type(value) is bool and bool not in known[key]):
             return None
+    if not all(isinstance(row, dict) for row in values.get("dropped", ())):
+        return None
+    if not all(type(count) is int for count in values.get("counts", {}).values()):
+        return None
     try:
         return cls(**values)
     except TypeError:

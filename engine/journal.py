@@ -21,7 +21,8 @@ from typing import Any
 from engine.errors import DiskFull, WorkspaceError
 
 _TAIL_BYTES = 65_536
-"""How far back the last complete line is looked for. The longest line we write is some 10 kB."""
+"""How far back the last complete line is looked for at first. The longest line we write is some 10 kB, but a power
+cut can leave megabytes of zeros behind it."""
 
 
 class Journal:
@@ -62,10 +63,10 @@ class Journal:
                 head = f'{{"seq":{self._seq + 1},"time":{time.time():.3f},'
                 body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
                 line = start + (head + body[1:] + "\n").encode("utf-8", "replace")
+                self._size = -1  # unknown until the whole line is there
                 written = os.write(self._fd, line)
-                if written != len(line):
-                    self._size = -1
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                while written < len(line):  # the disk is full or a limit is reached; the next write says which
+                    written += os.write(self._fd, line[written:])
                 self._seq += 1
                 self._size = size + written
             if durable:
@@ -93,8 +94,9 @@ def write_error(path: Path, error: OSError) -> WorkspaceError:
             free = f"{status.f_bavail * status.f_frsize / 1e6:.1f} MB"
         except OSError:
             free = "an unknown amount"
+        why = "" if error.errno == errno.ENOSPC else f"{error.strerror}, "
         return DiskFull(
-            f"No room to write {path}: {free} free on its file system.",
+            f"No room to write {path}: {why}{free} free on its file system.",
             remedy="Free some space there, then go on with `ftconsole resume`.",
         )
     return WorkspaceError(
@@ -105,17 +107,22 @@ def write_error(path: Path, error: OSError) -> WorkspaceError:
 
 def last_seq(fd: int, size: int) -> tuple[int, bool]:
     """Return the number of the last whole line (0 when there is none) and whether the file ends with a newline."""
-    start = max(0, size - _TAIL_BYTES)
-    tail = os.pread(fd, size - start, start)
-    complete = not tail or tail.endswith(b"\n")
-    for line in reversed(tail.split(b"\n")):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("seq"), int):
-            return record["seq"], complete
-    return 0, complete
+    reach = _TAIL_BYTES
+    while True:
+        start = max(0, size - reach)
+        tail = os.pread(fd, size - start, start)
+        complete = not tail or tail.endswith(b"\n")
+        # What precedes the first newline is the rest of a longer line, unless the file begins there.
+        for line in reversed(tail.split(b"\n")[1 if start else 0 :]):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict) and isinstance(record.get("seq"), int):
+                return record["seq"], complete
+        if not start:
+            return 0, complete
+        reach *= 8
 
 
 def _open(path: Path) -> int:
