@@ -7,6 +7,7 @@ Every command is confirmed by a `CommandConfirmed` event, accepted or not.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -92,6 +93,5 @@ def _finite(value: object) -> float | None:
 
 
 def _shown(value: object) -> str:
-    """Return a value as it may stand in a sentence of the event log: anyone can write a megabyte here."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    """Return a value as it may stand in a sentence of the event log: anyone can write a megabyte, or depth, here."""
+    return reprlib.repr(value)[:80]

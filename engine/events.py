@@ -293,8 +293,10 @@ def number_from_json(value: object) -> float:
     """Return the float behind a JSON value. What is neither a number nor one of the three names is NaN."""
     if isinstance(value, str):
         return _NON_FINITE.get(value, math.nan)
+    if not isinstance(value, int | float):
+        return math.nan
     try:
-        return float(value) if isinstance(value, int | float) else math.nan
+        return float(value)
     except OverflowError:  # an integer of more than 308 digits
         return math.inf if value > 0 else -math.inf
 
