@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from engine.launch import start as launching
 from engine.runs.directory import RunDirectory, create_run
 from engine.runs.follow import EventReader, Record
 from engine.runs.liveness import Life, liveness
+
+# One thread per process: two workers of pytest and torch's own threads on two cores made tests eight times slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 PATIENCE_SECONDS = 90.0
 """How long a condition is waited for. Reached only when something is broken: the machines are shared."""
