@@ -100,6 +100,13 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
     value("evaluation.behaviour", lambda: _behaviour(facts))
     every = value("evaluation.eval_steps", lambda: _eval_steps(config, total_steps, prompts))
+    if not config.data.validation:
+        # Only a preset gets here with something to measure on: where a user asks for it, the settings are refused.
+        if every is not None and not prompts:
+            decisions["evaluation.eval_steps"] = Decision(None, "no validation set and no prompts")
+            every = None
+        if config.evaluation.behaviour is True:
+            decisions["evaluation.behaviour"] = Decision(False, "no validation set")
     value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
     value("saving.best_metric", lambda: _best_metric(config))
     if config.saving.save_total_limit == 1:

@@ -67,6 +67,9 @@ def _wrong_key(key: str, setting: Setting) -> str | None:
         return _wrong_option(name, setting.value)
     if key in settings():
         return None
+    # What holds settings was meant as a section, what holds a value as a setting.
+    if not section and isinstance(setting.value, dict) and (other := nearest_section(key)):
+        return f"is not a section; did you mean {other}?"
     near = nearest_setting(key)
     if near is None and (reason := why_not_offered(name)):
         return f"cannot be set: {reason}"
@@ -203,7 +206,7 @@ def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield "evaluation.eval_steps", shown(config.evaluation.eval_steps)
     if config.evaluation.behaviour is True:
         yield "evaluation.behaviour", "true"
-    if config.saving.best_metric != "auto":
+    if config.saving.best_metric not in ("auto", "eval_loss"):
         yield "saving.best_metric", config.saving.best_metric
 
 

@@ -135,7 +135,7 @@ def write_value(value: Any) -> str:
 def quoted(text: str) -> str:
     """Return `text` in double quotes, everything that is not printable escaped as YAML and Python do.
 
-    Half a surrogate pair has no YAML form and becomes U+FFFD.
+    Half a surrogate pair has no YAML form and becomes a question mark.
     """
     shown = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
     return "".join(c if c.isprintable() else _escape(ord(c)) for c in shown)
