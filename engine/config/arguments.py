@@ -28,7 +28,7 @@ def sft_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
     config = resolved.config
     model, data, training, evaluation = config.model, config.data, config.training, config.evaluation
     on_cpu = model.device == "cpu"
-    eval_steps = settled(evaluation.eval_steps) if data.validation else None
+    eval_steps = settled(evaluation.eval_steps)
     arguments: dict[str, Any] = {
         "output_dir": str(output_dir),
         "run_name": output_dir.name,

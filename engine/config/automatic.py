@@ -96,17 +96,19 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     value("training.activation_checkpointing", lambda: _checkpointing(kind, facts.num_parameters))
     value("data.max_length", lambda: _max_length(by_size(size.max_length)(), facts.max_position_embeddings))
 
-    prompts = value("evaluation.prompts", lambda: _prompts(facts))
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
+    value("evaluation.prompts", lambda: _prompts(facts))
     value("evaluation.behaviour", lambda: _behaviour(facts))
-    every = value("evaluation.eval_steps", lambda: _eval_steps(config, total_steps, prompts))
+    every = value("evaluation.eval_steps", lambda: _interval(config, total_steps, "evaluations"))
     if not config.data.validation:
-        # Only a preset gets here with something to measure on: where a user asks for it, the settings are refused.
-        if every is not None and not prompts:
-            decisions["evaluation.eval_steps"] = Decision(None, "no validation set and no prompts")
-            every = None
-        if config.evaluation.behaviour is True:
-            decisions["evaluation.behaviour"] = Decision(False, "no validation set")
+        # What a user writes there is refused by the check; a preset's is only for those who bring validation data.
+        nothing: dict[str, Any] = {
+            "evaluation.eval_steps": None,
+            "evaluation.prompts": [],
+            "evaluation.behaviour": False,
+        }
+        decisions |= {key: Decision(without, "no validation set") for key, without in nothing.items()}
+        every = None
     value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
     value("saving.best_metric", lambda: _best_metric(config))
     if config.saving.save_total_limit == 1:
@@ -174,8 +176,6 @@ def _max_length(by_size: Decision, longest: int | None) -> Decision:
 
 def _prompts(facts: Facts) -> Decision:
     prompts = list(facts.validation_prompts)
-    if not prompts:
-        return Decision([], "no validation set to take questions from")
     return Decision(prompts, f"{len(prompts)} questions of the validation sets")
 
 
@@ -189,12 +189,6 @@ def _behaviour(facts: Facts) -> Decision:
     if facts.dataset_types:
         return Decision(True, f"validation rows say {' and '.join(sorted(facts.dataset_types))}")
     return Decision(False, "no validation row says metadata.dataset_type")
-
-
-def _eval_steps(config: RunConfig, total_steps: int, prompts: list[str] | str) -> Decision:
-    if not config.data.validation and not prompts:
-        return Decision(None, "no validation set and no prompts")
-    return _interval(config, total_steps, "evaluations")
 
 
 def _save_steps(config: RunConfig, total_steps: int, eval_steps: int | str | None) -> Decision:

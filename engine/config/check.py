@@ -202,9 +202,13 @@ def best_metrics(config: RunConfig) -> list[str]:
 
 
 def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
-    if config.evaluation.eval_steps not in (None, "auto") and config.evaluation.prompts in ("auto", []):
-        yield "evaluation.eval_steps", shown(config.evaluation.eval_steps)
-    if config.evaluation.behaviour is True:
+    """Yield what happens at an evaluation only, or compares with one, and what it is set to."""
+    evaluation = config.evaluation
+    if evaluation.eval_steps not in (None, "auto"):
+        yield "evaluation.eval_steps", shown(evaluation.eval_steps)
+    if evaluation.prompts not in ("auto", []):
+        yield "evaluation.prompts", shown(evaluation.prompts)
+    if evaluation.behaviour is True:
         yield "evaluation.behaviour", "true"
     if config.saving.best_metric not in ("auto", "eval_loss"):
         yield "saving.best_metric", config.saving.best_metric

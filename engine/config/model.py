@@ -263,7 +263,7 @@ class EvaluationSection(Section):
     eval_steps: Count | Literal["epoch", "auto"] | None = Field(
         default="auto",
         description="Optimizer steps between two evaluations. null: none. auto: about ten in the run, "
-        "at least every 500 steps, none without validation sets or prompts.",
+        "at least every 500 steps. Needs a validation set.",
     )
     per_device_eval_batch_size: Count | Auto = Field(
         default="auto",
@@ -272,7 +272,7 @@ class EvaluationSection(Section):
     prompts: list[Text] | Text = Field(
         default="auto",
         description="Fixed prompts, answered again at each evaluation: a list, or a text file with one per line. "
-        "auto: some questions of the validation sets. []: none.",
+        "auto: some questions of the validation sets. []: none. Needs a validation set.",
         json_schema_extra={"accepts": "a list of prompts, the path of a text file, or auto"},
     )
     max_new_tokens: Annotated[int, Ge(1), Le(8192)] = Field(default=64, description="Longest answer, in tokens.")

@@ -69,17 +69,15 @@ def test_arithmetic_on_a_gpu_is_that_of_the_weights() -> None:
     assert arguments["dataloader_pin_memory"] is True
 
 
-@pytest.mark.parametrize(
-    ("eval_steps", "validation", "strategy"),
-    [(5, True, "steps"), ("epoch", True, "epoch"), (None, True, "no"), (5, False, "no")],
-)
-def test_the_trainer_evaluates_when_there_is_something_to_measure_on(
-    eval_steps: object, validation: bool, strategy: str
-) -> None:
-    data = with_data() if validation else {"train": ["a.jsonl"]}
-    arguments = sft_arguments(resolved(data=data, evaluation={"eval_steps": eval_steps, "prompts": ["?"]}), OUT)
+@pytest.mark.parametrize(("eval_steps", "strategy"), [(5, "steps"), ("epoch", "epoch"), (None, "no")])
+def test_the_trainer_evaluates_as_often_as_written(eval_steps: object, strategy: str) -> None:
+    arguments = sft_arguments(resolved(data=with_data(), evaluation={"eval_steps": eval_steps}), OUT)
     assert arguments["eval_strategy"] == strategy
     assert arguments.get("eval_steps") == (5 if strategy == "steps" else None)
+
+
+def test_the_trainer_does_not_evaluate_without_a_validation_set() -> None:
+    assert sft_arguments(resolved(evaluation={"eval_steps": 5}), OUT)["eval_strategy"] == "no"
 
 
 def test_no_limit_of_steps_is_minus_one_to_the_trainer() -> None:

@@ -148,14 +148,14 @@ def test_a_run_of_one_step_is_evaluated_after_it() -> None:
     assert decided(Facts(1), data=RETAIN_UNLEARN, training={"max_steps": 1})["evaluation.eval_steps"].value == 1
 
 
-def test_nothing_is_evaluated_without_validation_set_and_prompts() -> None:
-    found = decided(Facts(106))
-    assert found["evaluation.eval_steps"].value is None
-    assert found["saving.save_steps"].value == 7
-
-
-def test_prompts_of_the_user_are_answered_without_a_validation_set() -> None:
-    assert decided(Facts(106), evaluation={"prompts": ["Hello?"]})["evaluation.eval_steps"].value == 7
+def test_nothing_is_evaluated_without_a_validation_set() -> None:
+    preset = {"eval_steps": 50, "prompts": ["?"], "behaviour": True}
+    for evaluation in ({}, preset):
+        found = decided(Facts(106, dataset_types=frozenset({"retain"})), evaluation=evaluation)
+        assert found["evaluation.eval_steps"] == Decision(None, "no validation set")
+        assert found["evaluation.prompts"].value == []
+        assert found["evaluation.behaviour"].value is False
+        assert found["saving.save_steps"] == Decision(7, "70 steps: about 10 checkpoints")
 
 
 def test_packing_makes_the_number_of_steps_unknown() -> None:
@@ -165,15 +165,16 @@ def test_packing_makes_the_number_of_steps_unknown() -> None:
 
 
 def test_behaviour_is_measured_where_rows_say_what_they_are_for() -> None:
-    assert decided(Facts(1))["evaluation.behaviour"].value is False
-    decision = decided(Facts(1, dataset_types=frozenset({"unlearn", "retain"})))["evaluation.behaviour"]
+    assert decided(Facts(1), data=RETAIN_UNLEARN)["evaluation.behaviour"].value is False
+    facts = Facts(1, dataset_types=frozenset({"unlearn", "retain"}))
+    decision = decided(facts, data=RETAIN_UNLEARN)["evaluation.behaviour"]
     assert decision == Decision(True, "validation rows say retain and unlearn")
 
 
 def test_fixed_prompts_are_questions_of_the_validation_sets() -> None:
-    found = decided(Facts(1, validation_prompts=("Who?", "When?")))
-    assert found["evaluation.prompts"].value == ["Who?", "When?"]
-    assert decided(Facts(1))["evaluation.prompts"].value == []
+    found = decided(Facts(1, validation_prompts=("Who?", "When?")), data=RETAIN_UNLEARN)
+    assert found["evaluation.prompts"] == Decision(["Who?", "When?"], "2 questions of the validation sets")
+    assert decided(Facts(1), data=RETAIN_UNLEARN)["evaluation.prompts"].value == []
 
 
 def test_the_best_checkpoint_is_decided_by_the_mean_of_the_sets() -> None:

@@ -162,6 +162,11 @@ def test_a_wrong_value_does_not_bring_a_contradiction_with_it() -> None:
             id="nothing to evaluate",
         ),
         pytest.param(
+            {"evaluation.prompts": "p.txt"},
+            'evaluation.prompts is "p.txt", but data.validation names no file (run.yaml:7)',
+            id="prompts and no evaluation at which to answer them",
+        ),
+        pytest.param(
             {"evaluation.behaviour": True},
             "evaluation.behaviour is true, but data.validation names no file (run.yaml:7)",
             id="nothing to ask",
@@ -202,8 +207,7 @@ def test_settings_that_are_wrong_together_are_refused(settings: dict[str, Any], 
     "settings",
     [
         pytest.param({"training.max_steps": 10, "training.num_train_epochs": 3}, id="steps and epochs"),
-        pytest.param({"evaluation.eval_steps": 50, "evaluation.prompts": ["Hello?"]}, id="prompts alone"),
-        pytest.param({"evaluation.eval_steps": 50, "evaluation.prompts": "p.txt"}, id="a file of prompts alone"),
+        pytest.param({"evaluation.eval_steps": None, "evaluation.prompts": []}, id="nothing to evaluate, as asked"),
         pytest.param({"lora.init_lora_weights": "orthogonal"}, id="a rank not yet known"),
         pytest.param(
             {"training.lr_scheduler_type": "cosine_with_min_lr", "trainer.lr_scheduler_kwargs": {"min_lr": 1e-6}},

@@ -31,7 +31,7 @@ def test_scientific_notation_is_a_number() -> None:
 
 
 def test_words_that_yaml_1_1_takes_for_truth_values_stay_words() -> None:
-    config = loads(f"{MINIMAL}evaluation:\n  prompts: [yes, no, on]\n", "r").check()
+    config = loads(f"{MINIMAL}  validation: v.jsonl\nevaluation:\n  prompts: [yes, no, on]\n", "r").check()
     assert config.evaluation.prompts == ["yes", "no", "on"]
 
 

@@ -36,6 +36,9 @@ def given(*lines: str) -> GivenConfig:
     return loads("\n".join(["model:", "  name: mine", "data:", "  train: datasets/a.jsonl", *lines]), "my.yaml")
 
 
+VALIDATION = "  validation: datasets/v.jsonl"
+
+
 def test_nothing_is_auto_and_everything_has_a_source(workspace: Workspace) -> None:
     resolved = resolve(given(), FACTS, workspace)
     assert resolved.sources.keys() == settings().keys()
@@ -107,7 +110,7 @@ PIECES = [
 def test_prompts_of_any_kind_survive(workspace: Workspace, seed: int) -> None:
     chance = random.Random(seed)
     texts = ["".join(chance.choices(PIECES, k=chance.randint(1, 60))) for _ in range(chance.randint(1, 6))]
-    resolved = resolve(given(), FACTS._replace(validation_prompts=tuple(texts)), workspace)
+    resolved = resolve(given(VALIDATION), FACTS._replace(validation_prompts=tuple(texts)), workspace)
     text = resolved.to_yaml()
     assert all(line.isprintable() for line in text.splitlines())
     assert ResolvedConfig.from_yaml(text) == resolved
@@ -124,9 +127,9 @@ def test_a_reason_cannot_break_out_of_its_comment() -> None:
 
 def test_a_preset_that_evaluates_does_not_where_there_is_nothing_to_measure_on(workspace: Workspace) -> None:
     written = preset("domain-voice").override(["model.name=mine", "data.train=datasets/a.jsonl"])
-    resolved = resolve(written, FACTS._replace(validation_prompts=()), workspace)
+    resolved = resolve(written, FACTS, workspace)
     assert resolved.config.evaluation.eval_steps is None
-    assert resolved.sources["evaluation.eval_steps"] == Source("automatic", "no validation set and no prompts")
+    assert resolved.sources["evaluation.eval_steps"] == Source("automatic", "no validation set")
     assert ResolvedConfig.from_yaml(resolved.to_yaml()) == resolved
     assert loads(resolved.to_yaml(), "run.yaml").check() == resolved.config
 
@@ -164,7 +167,7 @@ def test_a_torn_run_yaml_is_refused(workspace: Workspace) -> None:
 
 
 def test_files_of_the_workspace_stay_relative_so_that_it_can_be_moved(workspace: Workspace) -> None:
-    config = resolve(given("  validation: datasets/v.jsonl"), FACTS, workspace).config
+    config = resolve(given(VALIDATION), FACTS, workspace).config
     assert config.data.train == ["datasets/a.jsonl"]
     assert config.data.validation == {"validation": "datasets/v.jsonl"}
     assert config.model.name == "mine"
@@ -183,15 +186,15 @@ def test_a_missing_file_is_not_found(workspace: Workspace) -> None:
 
 def test_prompts_of_a_file_become_part_of_the_run(workspace: Workspace) -> None:
     (workspace.path / "prompts.txt").write_text("Who?\n\n  When? \n")
-    resolved = resolve(given("evaluation:", "  prompts: prompts.txt"), FACTS, workspace)
+    resolved = resolve(given(VALIDATION, "evaluation:", "  prompts: prompts.txt"), FACTS, workspace)
     assert resolved.config.evaluation.prompts == ["Who?", "When?"]
-    assert resolved.sources["evaluation.prompts"] == Source("given", "my.yaml:6, from prompts.txt")
+    assert resolved.sources["evaluation.prompts"] == Source("given", "my.yaml:7, from prompts.txt")
 
 
 def test_a_file_without_a_prompt_is_refused(workspace: Workspace) -> None:
     (workspace.path / "prompts.txt").write_text("\n \n")
     with pytest.raises(ConfigError, match="holds no prompt"):
-        resolve(given("evaluation:", "  prompts: prompts.txt"), FACTS, workspace)
+        resolve(given(VALIDATION, "evaluation:", "  prompts: prompts.txt"), FACTS, workspace)
 
 
 def test_a_revision_of_a_folder_is_refused(workspace: Workspace) -> None:
