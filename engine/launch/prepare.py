@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 from engine import events
 from engine.config.automatic import Facts
-from engine.config.catalogue import catalogue
+from engine.config.catalogue import CatalogueEntry, catalogue
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, resolve
@@ -71,7 +71,7 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
         parent=None,
         config=text,
         model=provenance.model_source(
-            config.model.name, model.kind, str(model.path or model.name), resolved.config.model.revision
+            config.model.name, model.kind, model.source, resolved.config.model.revision
         ),
         data=data,
         workspace=workspace.path,
@@ -155,7 +155,7 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         bfloat16=bfloat16,
         num_parameters=num_parameters or _parameters_on_disk(model),
         target_modules=entry.target_modules if entry is not None else (),
-        max_position_embeddings=shape.get("max_position_embeddings"),
+        max_position_embeddings=shape.get("max_position_embeddings") or _context_length(entry),
         dataset_types=types,
         validation_prompts=prompts,
     )
@@ -182,6 +182,11 @@ def _model_shape(model: ModelReference) -> dict[str, int]:
     except (OSError, ValueError) as error:
         raise NotFound(f"The model folder {model.path} has no readable config.json: {error}.") from error
     return {k: v for k, v in raw.items() if isinstance(v, int)} if isinstance(raw, dict) else {}
+
+
+def _context_length(entry: CatalogueEntry | None) -> int | None:
+    value = entry.fields.get("context_length") if entry is not None else None
+    return value if isinstance(value, int) else None
 
 
 def _parameters_on_disk(model: ModelReference) -> int | None:

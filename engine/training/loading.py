@@ -77,7 +77,7 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device) -> Loaded:
     if tokenizer.chat_template is None:
         raise ModelUnusable(
             f"The tokenizer of {named.name} has no chat template, so questions and answers cannot be told apart.",
-            remedy="Use an instruct model, or name a template with trainer.chat_template_path.",
+            remedy="Use an instruct model, or a local copy of this one with a chat_template.jinja beside its tokenizer.",
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
