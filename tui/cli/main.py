@@ -1,0 +1,88 @@
+"""The command `ftconsole`: where it begins, and where every error ends.
+
+typer only parses. Each command returns what is to be done, and that is done here, inside one boundary, so that
+exit codes, closed pipes, ctrl+c and our own mistakes are treated alike everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from engine.errors import EngineError
+from tui.cli import output
+
+Work: TypeAlias = Callable[[], int]
+"""What a command does. Returns the exit code."""
+
+
+def main() -> int:
+    """Run the command line and return its exit code. Never raises."""
+    arguments = sys.argv[1:]
+    as_json = "--json" in arguments
+    try:
+        code = run(arguments)
+        output.flush()
+    except KeyboardInterrupt:
+        output.note("Interrupted. Runs go on.")
+        code = output.EXIT_INTERRUPTED
+    except BrokenPipeError:  # `ftconsole runs | head -1`: who closed the pipe had enough
+        output.abandon(sys.stdout)
+        code = 0
+    except EngineError as error:
+        code = output.report(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the boundary: a bug ends with a line and a file, never a traceback
+        code = _mistake(error, as_json=as_json)
+    return code
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse and do. Returns the exit code.
+
+    Raises:
+        EngineError: Anything a user can act on, wrong options included.
+    """
+    work = plain_runs(arguments)
+    if work is None:
+        from tui.cli import app
+
+        work = app.parse(arguments)
+    return work()
+
+
+def plain_runs(arguments: Sequence[str]) -> Work | None:
+    """Recognise `[-w PATH] runs [--json]` without typer, whose import is a quarter of that command's time.
+
+    Everything else, wrong options included, is left to typer (None). A test compares the two.
+    """
+    workspace: str | None = None
+    match list(arguments):
+        case ["runs", *rest]:
+            pass
+        case ["-w" | "--workspace", workspace, "runs", *rest]:
+            pass
+        case _:
+            return None
+    if rest not in ([], ["--json"]):
+        return None
+    from tui.cli import runs
+
+    return partial(runs.show, workspace, as_json=bool(rest))
+
+
+def _mistake(error: Exception, *, as_json: bool) -> int:
+    from tui.crash import where_it_failed, write_crash
+
+    path = write_crash(error)
+    where = f"The traceback, without values, is in {path}." if path else "Its traceback could not be written down."
+    mistake = EngineError(
+        f"ftconsole stopped because of a mistake in it ({where_it_failed(error)}). Runs go on.", remedy=where
+    )
+    output.report(mistake, as_json=as_json)
+    return output.EXIT_MISTAKE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""`ftconsole train` and `resume`: start a run that goes on by itself, and say how to find it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.config.load import GivenConfig, load, preset
+from engine.errors import UsageError
+from engine.launch import prepare
+from engine.runs.directory import RunDirectory, find_run
+from engine.workspace import Workspace
+from tui.cli import hints, output
+from tui.cli.cautions import warn_of_endings
+from tui.display import plain
+
+
+class Asked(NamedTuple):
+    """What a run is to be made of."""
+
+    config: str | None
+    """Path of a YAML file."""
+    preset: str | None = None
+    """Below the file."""
+    sets: tuple[str, ...] = ()
+    """`key=value`, above the file."""
+    dev: bool = False
+
+
+def train(workspace: str | None, asked: Asked, *, name: str | None, follow: bool, as_json: bool) -> int:
+    """Start a run, print its name, and return; or watch it to its end.
+
+    Raises:
+        UsageError: Neither a file nor a preset is named.
+        EngineError: Anything `prepare.new_run` and `prepare.start_run` refuse; then no run is left behind.
+    """
+    place = Workspace.find(workspace)
+    run = prepare.new_run(place, given(asked, place), name=name)
+    prepare.start_run(run)
+    warn_of_endings(run.path)
+    if as_json and not follow:
+        output.emit({"run": run.name, "path": str(run.path), "state": "starting"})
+    return _told(run, "Started", follow=follow, as_json=as_json)
+
+
+def resume(
+    workspace: str | None, name: str, *, checkpoint: str | None, accept_changes: bool, follow: bool, as_json: bool
+) -> int:
+    """Go on with a run, say from where and what was passed over, and return; or watch it to its end.
+
+    Raises:
+        EngineError: Anything `prepare.resume_run` refuses; then the run is as it was.
+    """
+    run = find_run(Workspace.find(workspace).runs, name)
+    resumed = prepare.resume_run(run, checkpoint=checkpoint, accept_changes=accept_changes)
+    for passed_over, reason in resumed.skipped:
+        output.note(f"Passed over {passed_over.path.name}: {reason}.", style="warning")
+    origin = None if resumed.checkpoint is None else str(resumed.checkpoint.path.relative_to(run.path))
+    warn_of_endings(run.path)
+    if as_json and not follow:
+        skipped = [{"path": str(c.path.relative_to(run.path)), "reason": reason} for c, reason in resumed.skipped]
+        output.emit({"run": run.name, "path": str(run.path), "checkpoint": origin, "skipped": skipped})
+    start = f"Going on from {origin}" if origin else "Beginning again, as no checkpoint can be used"
+    return _told(run, start, follow=follow, as_json=as_json)
+
+
+def given(asked: Asked, workspace: Workspace) -> GivenConfig:
+    """Return the settings of file, preset and options together. Nothing is checked yet.
+
+    Raises:
+        UsageError: Neither a file nor a preset is named.
+        NotFound, ConfigError: One of them cannot be read.
+    """
+    if asked.config is None and asked.preset is None:
+        raise UsageError(
+            "There is nothing to train from.",
+            remedy="Name a file, RUN.yaml, or a preset: ftconsole train --preset demo.",
+        )
+    settings = preset(asked.preset) if asked.preset is not None else GivenConfig({})
+    if asked.config is not None:
+        settings = load(_found(asked.config, workspace)).over(settings)
+    settings = settings.override(asked.sets)
+    return settings.for_dev() if asked.dev else settings
+
+
+def _found(path: str, workspace: Workspace) -> Path:
+    """Return the file: from the current folder, or else from the workspace."""
+    here = Path(path)
+    inside = workspace.path / path
+    try:
+        return inside if not here.exists() and inside.is_file() else here
+    except (OSError, ValueError):
+        return here
+
+
+def _told(run: RunDirectory, how: str, *, follow: bool, as_json: bool) -> int:
+    if not follow:
+        if not as_json:
+            output.out(run.name)
+        output.note(f"{plain(how)}. It goes on when this terminal is closed.")
+        output.note(f"  watch it:  {hints.command('watch', run)}, or in the console: {hints.console(run)}")
+        output.note(f"  stop it:   {hints.command('stop', run)}; `resume` instead of `stop` goes on from there")
+        return 0
+    output.note(f"{plain(how)}: {run.name}. Ctrl+c stops watching, not the run.")
+    from tui.cli import watch
+
+    return watch.watch_events(run) if as_json else watch.watch_text(run)[0]
