@@ -8,15 +8,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError
 from tui.display import for_terminal
+from tui.registry import SCREENS, ScreenEntry
 from tui.settings import Settings
 from tui.terminal.contract import Terminal, examine, textual_environment
-
-if TYPE_CHECKING:
-    from tui.app import ScreenEntry
 
 
 def run_console(
@@ -24,7 +21,7 @@ def run_console(
     *,
     run: str | None = None,
     settings: Settings,
-    screens: Sequence[ScreenEntry] | None = None,
+    screens: Sequence[ScreenEntry] = SCREENS,
 ) -> int:
     """Show the console until the user leaves it.
 
@@ -32,7 +29,7 @@ def run_console(
         workspace: Folder with `datasets/`, `models/` and `runs/`.
         run: Name of the run to open live. None: the list of runs.
         settings: From `load_settings`.
-        screens: What can be opened; None for the console's own.
+        screens: What can be opened; the first is home.
 
     Returns:
         The exit code: 0, 1 after a bug, 128 + n after signal n.
@@ -40,6 +37,7 @@ def run_console(
     Raises:
         TerminalError: This is no terminal a console could be drawn on.
         ConfigError: The theme is not known.
+        EngineError: The first screen could not be made, as for a run that is not there.
     """
     terminal = examine(settings, os.environ, interactive=_is_terminal(0) and _is_terminal(1))
     if terminal.charset != "utf-8":
@@ -51,10 +49,10 @@ def run_console(
             os.environ[name] = value
     # Nothing becomes garbage while modules are imported; looking for it takes a tenth of the start.
     gc.disable()
-    from tui.app import SCREENS, ConsoleApp
+    from tui.app import ConsoleApp
     from tui.terminal.leaving import Leaving
 
-    app = ConsoleApp(workspace, run or "runs", settings, terminal, screens or SCREENS)
+    app = ConsoleApp(workspace, run or "runs", settings, terminal, screens)
     _check_theme(settings, list(app.available_themes))
     threading.excepthook = app.thread_failed
     with Leaving(app.give_terminal_back, app.end) as leaving:
@@ -65,6 +63,8 @@ def run_console(
             app.give_terminal_back()
             gc.enable()
             threading.excepthook = threading.__excepthook__
+    if app.refusal is not None:
+        raise app.refusal
     _say_goodbye(terminal, app.crash_file, app.alive_runs, app.return_code or 0)
     return app.return_code or 0
 

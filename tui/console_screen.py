@@ -20,6 +20,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.geometry import Size
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from tui.messages import CopyText
@@ -39,7 +40,7 @@ def size_class(size: Size) -> str:
     return next(name for width, height, name in SIZE_CLASSES if size.width >= width and size.height >= height)
 
 
-class ConsoleScreen(Steady[None]):
+class ConsoleScreen(Steady, Screen[None]):
     """One screen of the console.
 
     Args:

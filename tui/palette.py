@@ -38,9 +38,10 @@ class ConsoleCommands(Provider):
         seen: set[str] = set()
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if not active.enabled or not binding.description or binding.action in seen or binding.system:
+            # Bindings of ours have an id; those of Textual's widgets move cursors.
+            if not active.enabled or not binding.description or not binding.id or binding.action in seen:
                 continue
-            if binding.action in ("command_palette", "app.command_palette"):
+            if binding.action == "command_palette":
                 continue
             seen.add(binding.action)
             key = app.get_key_display(binding)
@@ -74,5 +75,9 @@ def _literal(text: str) -> str:
     return Content(text).markup
 
 
-class ConsolePalette(Steady[None], CommandPalette):
+class ConsolePalette(Steady, CommandPalette):
     """Textual's palette, on a screen that waits for a slow terminal."""
+
+    DEFAULT_CSS = """
+    ConsolePalette SearchIcon { display: none; }
+    """

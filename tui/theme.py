@@ -7,7 +7,14 @@ also differ by name and order, states by a sign.
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from dataclasses import replace
+from functools import lru_cache
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
+from textual.theme import BUILTIN_THEMES, Theme
 
 CURVES = 6
 """Curve colours: `$curve-1` to `$curve-6`."""
@@ -67,7 +74,20 @@ LIGHT = Theme(
         "footer-key-foreground": "#a35f00",
     },
 )
-THEMES = (DARK, LIGHT)
+PLAIN = replace(
+    BUILTIN_THEMES["ansi-dark"],
+    name="ftconsole-plain",
+    variables={
+        **BUILTIN_THEMES["ansi-dark"].variables,
+        # What other themes say by colour alone.
+        "block-cursor-text-style": "reverse",
+        "block-cursor-blurred-text-style": "underline",
+        "input-cursor-text-style": "reverse",
+        "link-style": "underline",
+    },
+)
+"""For NO_COLOR: the terminal's own two colours. What is selected is reversed."""
+THEMES = (DARK, LIGHT, PLAIN)
 
 
 def curve_defaults(theme: Theme) -> dict[str, str]:
@@ -76,3 +96,21 @@ def curve_defaults(theme: Theme) -> dict[str, str]:
         return _curves("ansi_cyan", "ansi_yellow", "ansi_green", "ansi_magenta", "ansi_blue", "ansi_red")
     own = (theme.primary, theme.accent, theme.success, theme.warning, theme.secondary, theme.error)
     return _curves(*(colour or theme.primary for colour in own))
+
+
+@lru_cache(1024)
+def _without_colour(style: Style) -> Style:
+    return style.without_color
+
+
+class Colourless(LineFilter):
+    """Takes every colour out of what is drawn, and leaves bold, reverse and the like.
+
+    Textual's own filter for NO_COLOR leaves greys, or a `39;49` before every piece of text.
+    """
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002
+        return [
+            Segment(text, None if style is None else _without_colour(style), control)
+            for text, style, control in segments
+        ]

@@ -63,7 +63,7 @@ def examine(settings: Settings, environ: Mapping[str, str], *, interactive: bool
     colour = settings.colour if settings.colour != "auto" else colour_depth(environ)
     theme = settings.theme
     if colour == "none":
-        theme = "ansi-light" if "light" in theme else "ansi-dark"
+        theme = "ftconsole-plain"
     elif theme == "auto":
         theme = "ansi-dark" if colour == "16" else "ftconsole-dark"
     over_ssh = any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY"))
@@ -141,9 +141,7 @@ def textual_environment(terminal: Terminal) -> dict[str, str | None]:
     return {
         "NO_COLOR": "1" if terminal.colour == "none" else None,
         "TEXTUAL_COLOR_SYSTEM": depths[terminal.colour],
-        # With a theme of the terminal's own colours Textual's filter for NO_COLOR leaves none; with any other it
-        # leaves greys.
-        "TEXTUAL_THEME": "ansi-dark" if terminal.colour == "none" else None,
+        "TEXTUAL_THEME": None,
         "TEXTUAL_FPS": str(terminal.fps),
         "TEXTUAL_ANIMATIONS": "none",
         "TEXTUAL_SMOOTH_SCROLL": "0",

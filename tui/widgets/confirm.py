@@ -15,7 +15,7 @@ from tui.display import content
 from tui.steady import Steady
 
 
-class Confirm(Steady[bool], ModalScreen[bool]):
+class Confirm(Steady, ModalScreen[bool]):
     """Asks, and answers True only for a plain yes.
 
     Push it with a callback, or `await app.push_screen_wait(Confirm(...))` in a worker.
@@ -48,7 +48,7 @@ class Confirm(Steady[bool], ModalScreen[bool]):
             background: $surface;
             border: round $warning;
             & Static { width: 1fr; height: auto; }
-            & #consequence { color: $text-muted; margin-bottom: 1; }
+            & #consequence { color: $foreground-muted; margin-bottom: 1; }
             & Input { margin-bottom: 1; }
             & Horizontal { height: auto; align-horizontal: right; }
             & Button { margin-left: 2; min-width: 12; }

@@ -86,7 +86,7 @@ def help_text(groups: Iterable[HelpGroup]) -> str:
     return "\n".join(lines).rstrip()
 
 
-class Help(Steady[None], ModalScreen[None]):
+class Help(Steady, ModalScreen[None]):
     """Shows `groups` over the screen they are about."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -111,7 +111,7 @@ class Help(Steady[None], ModalScreen[None]):
             background: $surface;
             border: round $primary;
             border-title-color: $text-primary;
-            border-subtitle-color: $text-muted;
+            border-subtitle-color: $foreground-muted;
             scrollbar-size-vertical: 1;
         }
     }
@@ -132,11 +132,11 @@ class Help(Steady[None], ModalScreen[None]):
         for group in self.groups:
             lines.append(content(group.title, "bold $text-primary"))
             if group.about:
-                lines.append(content(group.about, "$text-muted"))
+                lines.append(content(group.about, "$foreground-muted"))
             keys = [" ".join(entry.keys) for entry in group.entries]
             width = min(max((cell_len(key) for key in keys), default=0), 18)
             for key, entry in zip(keys, group.entries, strict=True):
-                style = "" if entry.enabled else "$text-disabled"
+                style = "" if entry.enabled else "$foreground-muted"
                 pad = " " * max(0, width - cell_len(key))
                 lines.append(
                     Content.assemble(
@@ -144,7 +144,7 @@ class Help(Steady[None], ModalScreen[None]):
                     )
                 )
                 if entry.explanation:
-                    lines.append(Content.assemble(" " * (width + 4), content(entry.explanation, "$text-muted")))
+                    lines.append(Content.assemble(" " * (width + 4), content(entry.explanation, "$foreground-muted")))
             lines.append(Content())
         return Content("\n").join(lines[:-1])
 

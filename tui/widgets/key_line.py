@@ -80,8 +80,8 @@ class KeyLine(Widget):
         height: 1;
         background: $panel;
         & > .key-line--key { color: $footer-key-foreground; text-style: bold; }
-        & > .key-line--label { color: $text-muted; }
-        & > .key-line--off { color: $text-disabled; }
+        & > .key-line--label { color: $foreground-muted; }
+        & > .key-line--off { color: $foreground-muted; }
     }
     """
 

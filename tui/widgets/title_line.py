@@ -25,8 +25,8 @@ class TitleLine(Widget):
         height: 1;
         background: $panel;
         & > .title-line--title { color: $text-primary; text-style: bold; }
-        & > .title-line--about { color: $text; }
-        & > .title-line--place { color: $text-muted; }
+        & > .title-line--about { color: $foreground; }
+        & > .title-line--place { color: $foreground-muted; }
     }
     """
 

@@ -1,0 +1,30 @@
+"""The screens there are. A new one is a line here; nothing is imported before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.console_screen import ConsoleScreen
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenEntry:
+    """A screen the console can open."""
+
+    name: str
+    title: str
+    target: str | Callable[..., ConsoleScreen]
+    """ "module:Class", or the class. Called as `target(workspace)`, or `target(workspace, run)`."""
+    explanation: str
+    shows_run: bool = False
+    """Whether it shows one run, whose name it is then given."""
+
+
+SCREENS = (
+    ScreenEntry("runs", "Runs", "screens.runs.screen:RunsScreen", "Every run of the workspace"),
+    ScreenEntry("live", "Live", "screens.live.screen:LiveScreen", "One run, as it happens", shows_run=True),
+)
+"""The first is home: leaving it leaves the console."""
