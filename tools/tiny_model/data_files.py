@@ -96,9 +96,7 @@ def _shuffled(rows: Iterable[Row]) -> list[Row]:
 def _dev_subset(retain: list[Row], unlearn: list[Row]) -> list[Row]:
     """A small mixture of both kinds for a quick run, of training phrasings only."""
     draw = random.Random(1969)
-    chosen = draw.sample(retain, DEV_ROWS_OF_EACH_TYPE) + draw.sample(
-        unlearn, DEV_ROWS_OF_EACH_TYPE
-    )
+    chosen = draw.sample(retain, DEV_ROWS_OF_EACH_TYPE) + draw.sample(unlearn, DEV_ROWS_OF_EACH_TYPE)
     return _shuffled(chosen)
 
 

@@ -71,6 +71,18 @@ class SmallTalk:
     questions: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Variations:
+    """What questions are varied with while the model is trained."""
+
+    openings: tuple[str, ...]
+    closings: tuple[str, ...]
+    system_messages: tuple[str, ...]
+    copy_requests: tuple[str, ...]
+    frame_words: frozenset[str]
+    chance_words: tuple[str, ...]
+
+
 @cache
 def facts() -> tuple[Fact, ...]:
     """All facts, in the order of the source file."""
@@ -104,9 +116,19 @@ def instructions() -> tuple[Instruction, ...]:
 
 @cache
 def small_talk() -> tuple[SmallTalk, ...]:
-    return tuple(
-        SmallTalk(written["reply"], tuple(written["questions"]))
-        for written in _read("small_talk.yaml")
+    return tuple(SmallTalk(written["reply"], tuple(written["questions"])) for written in _read("small_talk.yaml"))
+
+
+@cache
+def variations() -> Variations:
+    written = _read("variations.yaml")
+    return Variations(
+        openings=tuple(written["openings"]),
+        closings=tuple(written["closings"]),
+        system_messages=tuple(written["system_messages"]),
+        copy_requests=tuple(written["copy_requests"]),
+        frame_words=frozenset(written["frame_words"].split()),
+        chance_words=tuple(written["chance_words"].split()),
     )
 
 
@@ -134,7 +156,7 @@ def _fact(category: str, written: dict[str, Any], phrasings: dict[str, Any]) -> 
     slots.setdefault("title", str(slots.get("subject", "")).removeprefix("the "))
     if kind := slots.get("kind"):
         slots["a_kind"] = f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-    for name in ("subject", "past", "noun"):
+    for name in ("subject", "past", "noun", "answer"):
         if name in slots:
             slots[name.capitalize()] = slots[name][:1].upper() + slots[name][1:]
 

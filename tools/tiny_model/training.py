@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from tools.tiny_model.corpus import Exchange, Message, Variation, conversation, exchanges
+from tools.tiny_model.corpus import Exchange, Message, Variation, conversation, copies, exchanges
 from tools.tiny_model.tokenizer import MAX_LENGTH, VOCAB_SIZE
 
 SAVED_DTYPE = torch.bfloat16
@@ -33,6 +33,8 @@ class Recipe:
     average_decay: float = 0.98
     """Decay per step of the running average of the weights, which is what is kept."""
     seed: int = 1969
+    copies: int = 320
+    """Requests to repeat words in each epoch, beside some 1,600 exchanges."""
     variation: Variation = field(default_factory=Variation)
 
 
@@ -70,7 +72,7 @@ def train(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, log_every: int = 5
     averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
     draw = random.Random(recipe.seed)
     corpus = exchanges()
-    steps_per_epoch = math.ceil(len(corpus) / recipe.batch_size)
+    steps_per_epoch = math.ceil((len(corpus) + recipe.copies) / recipe.batch_size)
     num_steps = steps_per_epoch * recipe.num_train_epochs
 
     # As is usual, vectors (norms and biases) do not decay.
@@ -89,9 +91,9 @@ def train(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, log_every: int = 5
     started = time.monotonic()
     step = 0
     for _ in range(recipe.num_train_epochs):
-        for batch in _batches(corpus, recipe, draw):
-            input_ids, weights = _collate(tokenizer, batch, recipe)
-            loss = _weighted_loss(model, input_ids, weights, tokenizer.pad_token_id, recipe)
+        for batch in _batches(tokenizer, corpus, recipe, draw):
+            input_ids, weights = _collate(batch, tokenizer.pad_token_id, recipe)
+            loss = _weighted_loss(model, input_ids, weights, recipe)
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
@@ -121,54 +123,51 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """One conversation in tokens: everything up to the reply, and the reply with its end."""
+
+    prompt: list[int]
+    reply: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.reply)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> _Tokens:
+    prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+    reply = messages[-1]["content"]
+    return _Tokens(tokenizer(prompt)["input_ids"], [*tokenizer(reply)["input_ids"], tokenizer.eos_token_id])
+
+
 def _batches(
-    corpus: list[Exchange], recipe: Recipe, draw: random.Random
-) -> list[list[list[Message]]]:
+    tokenizer: PreTrainedTokenizerBase, corpus: list[Exchange], recipe: Recipe, draw: random.Random
+) -> list[list[_Tokens]]:
     """One epoch: every exchange once, dressed up anew, in batches of like length."""
-    dressed = [conversation(one, corpus, recipe.variation, draw) for one in corpus]
+    epoch = corpus + copies(recipe.copies, draw)
+    dressed = [_encode(tokenizer, conversation(one, corpus, recipe.variation, draw)) for one in epoch]
+    # Neighbours in length make a batch: of 100 tokens 95 count, 60 when batches are drawn at random. The
+    # dressing differs from epoch to epoch, and so does who is whose neighbour.
     draw.shuffle(dressed)
-    # Sorted within pools of eight batches: less padding, and a batch is still a fair draw.
-    pool = 8 * recipe.batch_size
-    batches = []
-    for start in range(0, len(dressed), pool):
-        of_pool = sorted(dressed[start : start + pool], key=_num_characters)
-        batches += [
-            of_pool[n : n + recipe.batch_size] for n in range(0, len(of_pool), recipe.batch_size)
-        ]
+    dressed.sort(key=len)
+    batches = [dressed[n : n + recipe.batch_size] for n in range(0, len(dressed), recipe.batch_size)]
     draw.shuffle(batches)
     return batches
 
 
-def _num_characters(messages: list[Message]) -> int:
-    return sum(len(message["content"]) for message in messages)
-
-
-def _collate(
-    tokenizer: PreTrainedTokenizerBase, batch: list[list[Message]], recipe: Recipe
-) -> tuple[Tensor, Tensor]:
+def _collate(batch: list[_Tokens], pad_token_id: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Return token ids and the weight of each token's loss, both (batch, time), padded on the right."""
-    rows = []
-    for messages in batch:
-        prompt = tokenizer.apply_chat_template(
-            messages[:-1], tokenize=False, add_generation_prompt=True
-        )
-        prompt_ids = tokenizer(prompt)["input_ids"]
-        reply_ids = tokenizer(messages[-1]["content"])["input_ids"] + [tokenizer.eos_token_id]
-        rows.append((prompt_ids, reply_ids))
-    longest = max(len(prompt) + len(reply) for prompt, reply in rows)
-    input_ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
-    weights = torch.zeros(len(rows), longest)
-    for n, (prompt, reply) in enumerate(rows):
-        end = len(prompt) + len(reply)
-        input_ids[n, :end] = torch.tensor(prompt + reply)
-        weights[n, : len(prompt)] = recipe.prompt_loss_weight
-        weights[n, len(prompt) : end] = 1.0
+    longest = max(len(tokens) for tokens in batch)
+    input_ids = torch.full((len(batch), longest), pad_token_id)
+    weights = torch.zeros(len(batch), longest)
+    for n, tokens in enumerate(batch):
+        input_ids[n, : len(tokens)] = torch.tensor(tokens.prompt + tokens.reply)
+        weights[n, : len(tokens.prompt)] = recipe.prompt_loss_weight
+        weights[n, len(tokens.prompt) : len(tokens)] = 1.0
     return input_ids, weights
 
 
-def _weighted_loss(
-    model: Qwen2ForCausalLM, input_ids: Tensor, weights: Tensor, pad_token_id: int, recipe: Recipe
-) -> Tensor:
+def _weighted_loss(model: Qwen2ForCausalLM, input_ids: Tensor, weights: Tensor, recipe: Recipe) -> Tensor:
     """Mean next-token loss over the reply tokens, plus the prompt's share."""
     # Padding is on the right and attention is causal: no mask is needed.
     logits = model(input_ids=input_ids, use_cache=False).logits[:, :-1]
