@@ -6,6 +6,7 @@ a reboot at the latest. The nonce ties the record to one launch. Standard librar
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -17,6 +18,8 @@ from pathlib import Path
 
 _MAX_RECORD_BYTES = 65_536
 """A record is some 300 bytes; a bigger file is not one of ours and is not read into memory."""
+_PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""Linux 6.9: the group that the pinned process leads, without looking its number up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,12 @@ class ProcessIdentity:
         return self.pid > 1 and bool(self.start_time) and start_time(self.pid) == self.start_time
 
     def send(self, number: signal.Signals, *, group: bool = False) -> bool:
-        """Signal this process (or its group) if it is proven to be this one; return whether it was sent.
+        """Signal this process (or the group it leads) if it is proven to be this one; return whether it was sent.
 
-        The proof is made after the process is pinned by a pidfd, so its number cannot change hands between.
+        The proof is made after the process is pinned by a pidfd, so who gets its number later gets no signal.
+        False as well when it may not be signalled: it is another user's.
         """
-        if self.pid <= 1 or not self.is_here():
+        if not self.is_here() or not self.is_alive():
             return False
         try:
             pin = os.pidfd_open(self.pid)
@@ -66,17 +70,26 @@ class ProcessIdentity:
         try:
             if not self.is_alive():
                 return False
-            if group:
-                if os.getpgid(self.pid) != self.pid:
-                    return False
-                os.killpg(self.pid, number)
-            else:
+            if not group:
                 signal.pidfd_send_signal(pin, number)
-        except ProcessLookupError:
+            elif os.getpgid(self.pid) == self.pid:
+                _signal_group(pin, self.pid, number)
+            else:
+                return False
+        except (ProcessLookupError, PermissionError):
             return False
         finally:
             os.close(pin)
         return True
+
+
+def _signal_group(pin: int, leader: int, number: signal.Signals) -> None:
+    try:
+        signal.pidfd_send_signal(pin, number, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        os.killpg(leader, number)  # Linux before 6.9
 
 
 def write_identity(path: Path, identity: ProcessIdentity, **more: object) -> None:
@@ -90,10 +103,13 @@ def write_identity(path: Path, identity: ProcessIdentity, **more: object) -> Non
 
 
 def read_identity(path: Path) -> ProcessIdentity | None:
-    """Return the record; None when it is missing or malformed in any way (a directory, a gigabyte, pid -1)."""
+    """Return the record; None when it is missing or malformed in any way (a directory, a pipe, a gigabyte, pid -1)."""
     try:
-        with path.open("rb") as file:
-            raw = json.loads(file.read(_MAX_RECORD_BYTES))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not make us wait
+        try:
+            raw = json.loads(os.read(descriptor, _MAX_RECORD_BYTES))
+        finally:
+            os.close(descriptor)
         identity = ProcessIdentity(**{name: raw[name] for name in ProcessIdentity.__slots__})
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None

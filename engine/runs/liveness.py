@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from engine.runs import lock
-from engine.runs.identity import ProcessIdentity, boot_id, read_identity
+from engine.runs.identity import ProcessIdentity, read_identity
 
 HEARTBEAT_SECONDS = 2.0
 """How often a keeper writes its heartbeat."""
@@ -59,10 +59,9 @@ def liveness(run: Path) -> Liveness:
         return answer(Life.DEAD, "nobody holds its lock")
     if not known and not (run / "run.lock.d").is_dir():
         return answer(Life.DEAD, "it was never started")
-    if known and all(identity.is_here() for identity in known):
-        return answer(Life.DEAD, f"process {known[0].pid} is gone")
-    if known and lock.network_file_system(run) is None and all(i.boot_id != boot_id() for i in known):
-        return answer(Life.DEAD, "the machine was started anew since")
+    if known and all(lock.proven_gone(identity, run) for identity in known):
+        here = [identity for identity in known if identity.is_here()]
+        return answer(Life.DEAD, f"process {here[0].pid} is gone" if here else "the machine was started anew since")
     if _heartbeat_age(run) < STALE_SECONDS:
         where = known[0].host if known else "another machine"
         return answer(Life.ALIVE, f"its heartbeat moves on {where}")

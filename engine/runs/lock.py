@@ -3,7 +3,8 @@
 `flock` on `run.lock`, held through a descriptor that the worker inherits: it is free exactly when keeper and worker
 are both gone, however they went. On network file systems flock may be local to the client or missing (2,653
 violations in 2,829 acquisitions were measured on an NFS mount with local locks), so there a folder made with
-`mkdir`, which every server decides alone, takes its place. Standard library only.
+`mkdir`, which every server decides alone, takes its place. In it is the identity of the process that made it: a start
+removes the folder only after that process, keeper and worker are all proven dead. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +22,7 @@ from pathlib import Path
 
 from engine.errors import RunBusy
 from engine.journal import write_error
+from engine.runs.identity import ProcessIdentity, boot_id, read_identity, write_identity
 
 NETWORK_FILE_SYSTEMS = frozenset({
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "pvfs2",
@@ -41,13 +45,13 @@ class RunLock:
 
     fd: int | None
     """Descriptor of `run.lock`, to be inherited by the worker; None when the folder is the lock."""
-    folder: Path | None
+    owner: Path | None
+    """The record in the lock folder; None when `run.lock` is the lock."""
 
     def release(self) -> None:
         """Let go. A descriptor inherited by the worker keeps the lock held."""
-        if self.folder is not None:
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
+        if self.owner is not None:
+            _remove_folder(self.owner)
         if self.fd is not None:
             os.close(self.fd)
 
@@ -79,16 +83,9 @@ def acquire(run: Path, *, wait_seconds: float = 2.0) -> RunLock:
         if time.monotonic() > deadline:
             os.close(fd)
             raise _busy(run)
-        time.sleep(0.05)
+        time.sleep(0.005)
     os.close(fd)
-    folder = _folder(run)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        raise _busy(run, folder) from None
-    except OSError as error:
-        raise write_error(folder, error) from error
-    return RunLock(None, folder)
+    return _acquire_folder(run)
 
 
 def held(run: Path) -> Held:
@@ -111,15 +108,31 @@ def held(run: Path) -> Held:
 
 
 def break_folder_lock(run: Path) -> None:
-    """Remove the lock folder of a keeper that was proven dead."""
-    with contextlib.suppress(OSError):
-        _folder(run).rmdir()
+    """Remove the lock folder that dead processes left behind; nothing when one of them may live."""
+    owners = list(_folder(run).glob("*.json"))
+    owner = read_identity(owners[0]) if len(owners) == 1 else None
+    if owner is None or not proven_gone(owner, run):
+        return
+    # Only now: the owner starts the keeper and lives until these are written.
+    heirs = (read_identity(run / "keeper.json"), read_identity(run / "worker.json"))
+    if all(heir is None or proven_gone(heir, run) for heir in heirs):
+        _remove_folder(owners[0])
+
+
+def proven_gone(identity: ProcessIdentity, run: Path) -> bool:
+    """Whether a process that worked on `run` is gone for certain.
+
+    What cannot be looked up from here is gone only if it was of an earlier boot and the folder is this machine's own.
+    """
+    if identity.is_here():
+        return not identity.is_alive()
+    return identity.boot_id != boot_id() and network_file_system(run) is None
 
 
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Return the type of the network file system `path` is on; None when it is local or cannot be told."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return None
     target = os.path.realpath(path)
@@ -129,11 +142,37 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo"))
         fields = left.split()
         if len(fields) < 5 or not right:
             continue
-        point = fields[4].replace("\\040", " ")
+        point = re.sub(
+            r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]
+        )  # space, tab, newline, backslash
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split()[0]
     return kind if kind in NETWORK_FILE_SYSTEMS else None
+
+
+def _acquire_folder(run: Path) -> RunLock:
+    folder, owner = _folder(run), ProcessIdentity.of_this_process()
+    record = folder / f"{owner.nonce}.json"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise _busy(run, folder) from None
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        write_identity(record, owner)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # ours: what names no owner is removed by nobody else
+        raise write_error(record, error) from error
+    return RunLock(None, record)
+
+
+def _remove_folder(owner: Path) -> None:
+    """Remove a lock folder together with its owner's record. Of several that try, one can remove the record."""
+    with contextlib.suppress(OSError):
+        owner.unlink()
+        owner.parent.rmdir()
 
 
 def _folder(run: Path) -> Path:
