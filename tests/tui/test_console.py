@@ -283,6 +283,8 @@ def test_a_mistake_is_shown_and_the_console_lives(open_pty: Open, tmp_path: Path
     terminal.wait_for_text("all is well")
     terminal.send(key)
     terminal.wait_for_text(sentence)
+    terminal.send("9")
+    terminal.wait(lambda: "frame 3" in terminal.display, "the screen to be drawn on")
     terminal.send("o")
     terminal.wait_for_text("live view of run-[/s]")
     files = crash_files(tmp_path)
@@ -324,3 +326,16 @@ def test_a_mistake_without_end_ends_the_console_and_prints_no_values(open_pty: O
     assert str(file)[-40:].strip() in terminal.display.replace("\n", "")
     assert b"canary" not in terminal.raw
     assert b"Traceback" not in terminal.raw
+
+
+def test_a_widget_whose_own_handler_fails_goes_and_the_rest_stays(open_pty: Open) -> None:
+    terminal = open_pty()
+    terminal.wait_for_text("fragile panel")
+    row = next(y for y, line in enumerate(terminal.display.splitlines(), 1) if "fragile panel" in line)
+    terminal.send(f"\x1b[<0;3;{row}M", f"\x1b[<0;3;{row}m")
+    terminal.wait_for_text("KeyError in small_screens.py")
+    terminal.wait(lambda: "fragile panel" not in terminal.display, "the panel to go")
+    terminal.send("o")
+    terminal.wait_for_text("live view of run-[/s]")
+    terminal.send("Q")
+    assert terminal.wait_for_end() == 0
