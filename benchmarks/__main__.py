@@ -1,0 +1,35 @@
+"""Measure: `python -m benchmarks [--only id,...]`. Prints a table and writes `results.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from benchmarks import console, history, leet, training
+from benchmarks.figures import Figure, machine, table, write
+
+ALL = {**training.BENCHMARKS, **console.BENCHMARKS, **history.BENCHMARKS, **leet.BENCHMARKS}
+
+
+def main() -> int:
+    """Run what is asked for. Exits 0 whatever the figures are: a timing decides nothing."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(ALL)}")
+    names = [name for name in parser.parse_args().only.split(",") if name] or list(ALL)
+    if unknown := [name for name in names if name not in ALL]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(ALL)}")
+    print(machine(), file=sys.stderr)
+    figures: list[Figure] = []
+    for name in names:
+        began = time.monotonic()
+        measured = list(ALL[name]())
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        figures += measured
+    write(figures)
+    print(table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
