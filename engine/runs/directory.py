@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from engine.errors import InvalidName, NotFound, WorkspaceError
 from engine.journal import Journal, write_error
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CREATING = ".creating-"
+"""Folders of this prefix are runs in the making."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +119,10 @@ def find_run(runs: Path, name: str) -> RunDirectory:
         InvalidName: No run can have that name.
         NotFound: There is none; the message names the nearest one.
     """
-    given = Path(name)
-    if given.name != name and given.resolve().parent == runs.resolve():
-        name = given.name
-    path = runs / check_name(name)
-    if path.is_dir() and not path.is_symlink():
+    path = runs / check_name(_name_in(runs, name))
+    if os.path.isdir(path) and not path.is_symlink():
         return RunDirectory(path)
+    name = path.name
     import difflib  # only on this path: 5 ms
 
     near = difflib.get_close_matches(name, [run.name for run in all_runs(runs)], n=1)
@@ -136,12 +137,13 @@ def all_runs(runs: Path) -> list[RunDirectory]:
             folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and _NAME.fullmatch(e.name)]
     except OSError:
         return []
-    return [RunDirectory(runs / name) for name in folders if (runs / name / "events.jsonl").is_file()]
+    # Not Path.is_file, which raises when the folder is another user's: one such run must not hide the others.
+    return [RunDirectory(runs / name) for name in folders if os.path.isfile(runs / name / "events.jsonl")]
 
 
 def free_name(runs: Path, stem: str) -> str:
     """Return `stem-1`, `stem-2` ...: one above the highest number in use."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:56].replace("..", ".") or "run"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"\.{2,}", ".", stem)).strip("-._")[:56] or "run"
     pattern = re.compile(re.escape(stem) + r"-(\d{1,6})")
     try:
         taken = [int(m[1]) for name in os.listdir(runs) if (m := pattern.fullmatch(name))]
@@ -167,29 +169,50 @@ def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapp
         WorkspaceError: The name is taken, or the folder cannot be written.
     """
     path = runs / check_name(name)
-    partial = runs / f".creating-{secrets.token_hex(8)}"
+    partial = runs / f"{_CREATING}{secrets.token_hex(8)}"
     try:
         runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _clear_abandoned(runs)
         partial.mkdir(mode=0o700)
         (partial / "checkpoints").mkdir(mode=0o700)
         for file_name, text in files.items():
             _write_private(partial / file_name, text)
         journal = Journal(partial / "events.jsonl")
-        journal.append(events.to_json(replace(created, name=name)), durable=True)
-        journal.close()
-        if path.exists() or path.is_symlink():
-            raise WorkspaceError(f"There is already a run {name} in {runs}.", remedy="Choose another --name.")
+        try:
+            journal.append(events.to_json(replace(created, name=name)), durable=True)
+        finally:
+            journal.close()
+        if os.path.lexists(path):
+            raise _taken(runs, name)
         partial.rename(path)
     except OSError as error:
-        if path.exists():
-            raise WorkspaceError(
-                f"There is already a run {name} in {runs}.", remedy="Choose another --name."
-            ) from error
-        raise write_error(path, error) from error
+        raise (_taken(runs, name) if os.path.lexists(path) else write_error(path, error)) from error
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return RunDirectory(path)
+
+
+def _name_in(runs: Path, name: str) -> str:
+    """Return the name of the run folder in `runs` that `name` is a path to; `name` itself when it is no such path."""
+    given = Path(name)
+    try:
+        if given.name != name and given.resolve().parent == runs.resolve():
+            return given.name or given.resolve().name
+    except (OSError, ValueError, RuntimeError):  # a NUL, or links in a circle
+        pass
+    return name
+
+
+def _taken(runs: Path, name: str) -> WorkspaceError:
+    return WorkspaceError(f"There is already a run {name} in {runs}.", remedy="Choose another --name.")
+
+
+def _clear_abandoned(runs: Path) -> None:
+    """Remove what a killed `create_run` left. Making a run takes milliseconds: a half an hour old is nobody's."""
+    for path in runs.glob(f"{_CREATING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > 1800:
+                shutil.rmtree(path)
 
 
 def whoami() -> str:
@@ -205,3 +228,5 @@ def _write_private(path: Path, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        os.fsync(fd)  # without the run's id no checkpoint could be proven after a power cut
