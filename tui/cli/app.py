@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -67,7 +68,7 @@ def parse(arguments: Sequence[str]) -> Work:
     try:
         result = app(list(arguments), prog_name="ftconsole", standalone_mode=False)
     except click_exception as error:
-        raise _usage_error(error) from None
+        raise _usage_error(error, arguments) from None
     except typer.Abort:
         raise KeyboardInterrupt from None
     if callable(result):
@@ -77,16 +78,30 @@ def parse(arguments: Sequence[str]) -> Work:
     return lambda: code
 
 
-def _usage_error(error: Any) -> UsageError:
+def _usage_error(error: Any, arguments: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "ftconsole"
     message = str(error.format_message()).strip()
+    given = _given_value(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    if given is not None:
+        message = f"{message.rstrip('.')}, not {given!r}"
     misplaced = {"-w", "--workspace"} & set(message.split())
     if not message.endswith((".", ")", "?")):
         message += "."
     if misplaced:
         return UsageError(message, remedy="The workspace comes before the command: ftconsole -w PATH COMMAND.")
     return UsageError(message, remedy=f"`{command} --help` lists what there is.")
+
+
+def _given_value(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """Return what was given for an option; typer's messages leave it out."""
+    for argument, following in pairwise([*arguments, None]):
+        if argument in names:
+            return following
+        name, equals, value = (argument or "").partition("=")
+        if equals and name in names:
+            return value
+    return None
 
 
 def _version(asked: bool) -> None:
@@ -322,7 +337,7 @@ def stop(
 def set_lr(
     context: typer.Context,
     run: RunName,
-    value: Annotated[float, typer.Argument(metavar="VALUE", help="Above 0, such as 1e-4.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Above 0, such as 1e-4.")],
     no_wait: NoWait = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,

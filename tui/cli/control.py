@@ -64,11 +64,15 @@ def save(workspace: str | None, name: str, waiting: Waiting, *, as_json: bool) -
     return tell(_run(workspace, name), commands.SaveCheckpoint(), waiting, as_json=as_json)
 
 
-def set_learning_rate(workspace: str | None, name: str, value: float, waiting: Waiting, *, as_json: bool) -> int:
-    """Tell a run its new peak learning rate."""
-    if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"{value:g} is no learning rate.", remedy="Give a number above 0, such as 1e-4.")
-    return tell(_run(workspace, name), commands.SetLearningRate(value), waiting, as_json=as_json)
+def set_learning_rate(workspace: str | None, name: str, value: str, waiting: Waiting, *, as_json: bool) -> int:
+    """Tell a run its new peak learning rate, as it was written."""
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise UsageError(f"{value!r} is no learning rate.", remedy="Give a number above 0, such as 1e-4.")
+    return tell(_run(workspace, name), commands.SetLearningRate(rate), waiting, as_json=as_json)
 
 
 def stop(workspace: str | None, name: str, waiting: Waiting, *, now: bool, yes: bool, as_json: bool) -> int:
