@@ -147,7 +147,7 @@ class SteadyApp(App[None]):
         # Textual calls this from the message loop that `error` has just ended. A widget's end is contained: Textual
         # takes it off the screen. The application's own end, or a start that failed, is one.
         pump = active_message_pump.get(None)
-        if (self._looping or pump not in (None, self)) and self.contain(error):
+        if (self._looping or pump not in (None, self)) and self.contain(error, pump):
             return
         self._return_code = 1
         if isinstance(error, EngineError):
@@ -167,7 +167,7 @@ class SteadyApp(App[None]):
     def _print_error_renderables(self) -> None:
         self._exit_renderables.clear()
 
-    def contain(self, error: BaseException, where: MessagePump | None = None) -> bool:  # noqa: ARG002
+    def contain(self, error: BaseException, where: MessagePump | None = None) -> bool:
         """Show `error` on the screen it happened on and go on.
 
         Returns:
@@ -180,7 +180,7 @@ class SteadyApp(App[None]):
         if any(error is known for _, known in self._mistakes):
             # A worker's error arrives twice, and one that was too many on its way through every boundary.
             return not self._too_many
-        screen = next((entry for entry in reversed(self._screen_stack or ()) if isinstance(entry, ConsoleScreen)), None)
+        screen = self._screen_of(where)
         if not self._running or self._exit or screen is None or self._exception is not None:
             return False
         now = time.monotonic()
@@ -193,6 +193,15 @@ class SteadyApp(App[None]):
         _hide_what_cannot_be_drawn(error)
         screen.show_failure(failure)
         return True
+
+    def _screen_of(self, where: MessagePump | None) -> ConsoleScreen | None:
+        """Return the screen on which what happens in `where` is shown: its own, else the uppermost."""
+        shown = [screen for screen in self._screen_stack or () if isinstance(screen, ConsoleScreen)]
+        while where is not None:
+            if where in shown:
+                return shown[shown.index(where)]
+            where = where._parent
+        return shown[-1] if shown else None
 
     def _in_words(self, error: Exception) -> Failure:
         if isinstance(error, EngineError):

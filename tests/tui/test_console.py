@@ -259,6 +259,15 @@ def test_a_storm_of_resizes_down_to_one_cell_is_survived(open_pty: Open) -> None
     assert not (Path(terminal.environment["XDG_STATE_HOME"]) / "ftconsole").exists()
 
 
+def test_what_a_row_says_reaches_the_terminal_as_text_only(open_pty: Open) -> None:
+    terminal = open_pty(
+        size=(120, 24), env={"FOREIGN": "\x1b]0;OWNED\x07\x1b]52;c;eA==\x07\x1b[2J\x9b3J\u202e [INST] [/INST]"}
+    )
+    terminal.wait_for_text(r"\x1b]0;OWNED\x07\x1b]52;c;eA==\x07\x1b[2J\x9b3J\u202e [INST] [/INST]")
+    for acts in (b"\x1b]0;", b"\x1b]52;", b"\x1b[2J", b"\xc2\x9b", "\u202e".encode()):
+        assert acts not in terminal.raw
+
+
 # Mistakes
 
 
