@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -74,9 +75,11 @@ def write_picture(given: str, plot: Plot) -> Path:
             beside.write_bytes(drawing)
         beside.replace(path)
     except OSError as error:
-        raise write_error(path, error) from error
+        cannot = write_error(path, error)
+        raise type(cannot)(cannot.message, remedy="Choose another file with -o.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
     return path
 
 

@@ -75,7 +75,9 @@ def plot(
         return 0
     coloured = output.shows_colours(sys.stdout)
     each = max(_LEAST_HEIGHT, min(_MOST_HEIGHT, (height - 2) // len(drawn.panels)))
-    for panel in drawn.panels:
+    for number, panel in enumerate(drawn.panels):
+        if number:
+            output.out()
         text = draw(drawn, panel, max(20, width), each, marker=_marker(chosen), coloured=coloured)
         if coloured:
             output.write_encodable(sys.stdout, text + "\n")
@@ -119,7 +121,7 @@ def draw(plot: Plot, panel: Panel, width: int, height: int, *, marker: str, colo
         _draw_curve(figure, curve, scaled, glyph, colour)
         names.append(_key(curve, glyph, colour))
     scale = ", logarithmic" if panel.log else ""
-    lines = str(figure.build().string(colorless=not coloured)).split("\n")
+    lines = str(figure.build().string(colorless=not coloured)).rstrip("\n").split("\n")
     return "\n".join([f"{plot.run}{scale}:  {'   '.join(names)}", *(line.rstrip() for line in lines)])
 
 
