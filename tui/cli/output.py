@@ -99,6 +99,8 @@ def report(error: EngineError, *, as_json: bool) -> int:
         note(f"error: The configuration has {len(problems)} problems:", style="error")
         for problem in problems:
             note(f"  - {problem}")
+    elif problems:
+        note(f"error: {problems[0].rstrip('.')}.", style="error")
     else:
         note(f"error: {error.message}", style="error")
     if error.remedy:
