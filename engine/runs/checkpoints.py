@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,14 @@ MANIFEST = "manifest.json"
 METADATA = "metadata.json"
 PARTIAL = ".partial-"
 """Folders of this prefix are unfinished or being deleted; a later start clears them."""
+REPLACED = PARTIAL + "old-"
+"""What was moved away from a name to make room, `.partial-old-<name>-<hex>`; a later start puts it back if need be."""
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """What going on exactly needs besides the weights. With several processes `rng_state_<rank>.pth` stand in."""
-_CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,12})")
+_REPLACED = re.compile(re.escape(REPLACED) + r"(.+)-[0-9a-f]{8}")
+_MAX_JSON_BYTES = 64 << 20
+"""A manifest is some 2 kB. What is bigger is none, and is not read into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,21 @@ class Checkpoint:
     """Name to `size` (bytes) and `sha256`, as the manifest says."""
     metadata: dict[str, Any]
     """`epoch`, `metrics`, `created`, `reason` ...; empty when missing."""
+    manifest_step: int | None = None
+    """The step the manifest names: another one than `step` when the folder was renamed."""
+    sequence: int = 0
+    """1 for the first checkpoint the run wrote, then one more each. After going back to an earlier step, the newest
+    is not the one with the highest step. 0 when unknown."""
 
     @property
     def used_bytes(self) -> int:
-        return sum(int(entry.get("size", 0)) for entry in self.files.values())
+        sizes = (entry.get("size") for entry in self.files.values())
+        return sum(size for size in sizes if isinstance(size, int))
+
+    @property
+    def age_key(self) -> tuple[int, int]:
+        """Sorts checkpoints of one run by when they were written; clocks jump."""
+        return self.sequence, self.step
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
@@ -51,43 +69,53 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.is_dir() or path.is_symlink():
         return None
     manifest = _read_json(path / MANIFEST)
-    files = manifest.get("files")
+    files, run_id = manifest.get("files"), manifest.get("run_id")
+    step, sequence = manifest.get("step"), manifest.get("sequence")
     named = _CHECKPOINT.fullmatch(path.name)
-    step = int(named[1]) if named else manifest.get("step", 0)
-    run_id = manifest.get("run_id")
+    manifest_step = step if type(step) is int else None
     return Checkpoint(
         path=path,
-        step=step if isinstance(step, int) else 0,
+        step=int(named[1]) if named else manifest_step or 0,
         run_id=run_id if isinstance(run_id, str) else None,
         files=files if isinstance(files, dict) and all(isinstance(e, dict) for e in files.values()) else {},
         metadata=_read_json(path / METADATA),
+        manifest_step=manifest_step,
+        sequence=sequence if type(sequence) is int else 0,
     )
 
 
 def all_checkpoints(run: RunDirectory) -> list[Checkpoint]:
     """Return the `checkpoint-N` folders, highest step first, ours or not."""
+    return checkpoints_in(run.checkpoints)
+
+
+def checkpoints_in(folder: Path) -> list[Checkpoint]:
+    """Return the `checkpoint-N` folders of a folder, highest step first."""
     try:
-        folders = [path for path in run.checkpoints.iterdir() if _CHECKPOINT.fullmatch(path.name)]
+        folders = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
     except OSError:
         return []
     found = [checkpoint for path in folders if (checkpoint := read_checkpoint(path)) is not None]
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False) -> str | None:
+def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashes: bool = True) -> str | None:
     """Return in one sentence why the checkpoint cannot be trusted; None when its manifest proves it whole.
-
-    Reads every byte: some 1 GB/s.
 
     Args:
         checkpoint: From `read_checkpoint`.
         run_id: Of the run it must belong to.
         to_resume: Whether optimizer, schedule and generators must be there too.
+        hashes: Whether to read every byte, some 1 GB/s; else only sizes are compared.
     """
     if checkpoint.run_id is None:
         return "it has no manifest, so it was not finished or not made by this run"
     if checkpoint.run_id != run_id:
         return "its manifest names another run"
+    if checkpoint.manifest_step != checkpoint.step:
+        return f"its manifest names step {checkpoint.manifest_step}"
+    if not checkpoint.files:
+        return "its manifest lists no files"
     if to_resume:
         for name in RESUME_FILES:
             stem, _, suffix = name.partition(".")
@@ -95,11 +123,13 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False) -> st
                 return f"{name} is not in its manifest, so going on would not be exact"
     for name, entry in sorted(checkpoint.files.items()):
         file = checkpoint.path / name
+        if os.path.isabs(name) or ".." in file.parts[len(checkpoint.path.parts) :]:
+            return "its manifest names files outside of it"
         try:
             size = file.stat().st_size
             if size != entry.get("size"):
                 return f"{name} has {size} of {entry.get('size')} bytes"
-            if sha256(file) != entry.get("sha256"):
+            if hashes and sha256(file) != entry.get("sha256"):
                 return f"{name} differs from its hash"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -109,15 +139,21 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False) -> st
 
 
 def newest_valid(run: RunDirectory) -> tuple[Checkpoint | None, list[tuple[Checkpoint, str]]]:
-    """Return the newest checkpoint from which the run can go on exactly, and those passed over with the reason."""
+    """Return the newest checkpoint from which the run can go on exactly, and those passed over with the reason.
+
+    The newest is the one written last. It has the highest step unless the run was sent back to an earlier one.
+    """
     own = run_id(run)
-    skipped = []
-    for checkpoint in all_checkpoints(run):
+    chosen, skipped = None, list[tuple[Checkpoint, str]]()
+    ours = [checkpoint for checkpoint in all_checkpoints(run) if checkpoint.run_id == own]
+    for checkpoint in sorted(ours, key=lambda c: c.age_key, reverse=True):
         reason = fault(checkpoint, own, to_resume=True)
         if reason is None:
-            return checkpoint, skipped
+            chosen = checkpoint
+            break
         skipped.append((checkpoint, reason))
-    return None, skipped
+    foreign = [c for c in all_checkpoints(run) if c.run_id != own and (chosen is None or c.step > chosen.step)]
+    return chosen, [(c, reason) for c in foreign if (reason := fault(c, own))] + skipped
 
 
 def find_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
@@ -179,14 +215,18 @@ def run_id(run: RunDirectory) -> str:
 def remove_checkpoint(checkpoint: Checkpoint, own_run_id: str) -> bool:
     """Delete a folder that its manifest proves to be ours; return whether it was deleted.
 
-    Renamed first: a deletion cut short leaves a hidden folder, not half a checkpoint under its name.
+    Renamed first: a deletion cut short leaves a hidden folder, not half a checkpoint under its name. The proof is
+    made after that, since the folder may have been exchanged for another while it had its name.
     """
-    if checkpoint.run_id != own_run_id or checkpoint.path.is_symlink():
+    if checkpoint.run_id != own_run_id:
         return False
-    doomed = checkpoint.path.with_name(PARTIAL + "removed-" + checkpoint.path.name)
-    shutil.rmtree(doomed, ignore_errors=True)
+    doomed = checkpoint.path.with_name(f"{PARTIAL}removed-{checkpoint.path.name}-{secrets.token_hex(4)}")
     try:
         checkpoint.path.rename(doomed)
+        found = read_checkpoint(doomed)
+        if found is None or found.run_id != own_run_id:
+            doomed.rename(checkpoint.path)
+            return False
     except OSError:
         return False
     shutil.rmtree(doomed, ignore_errors=True)
@@ -194,11 +234,18 @@ def remove_checkpoint(checkpoint: Checkpoint, own_run_id: str) -> bool:
 
 
 def clear_partials(run: RunDirectory) -> list[str]:
-    """Remove what an interrupted save or deletion left behind; return the names. Only for the lock's holder."""
+    """Remove what an interrupted save or deletion left behind; return the names. Only for the lock's holder.
+
+    A folder that had been moved away for a new one goes back to its name if the new one never came.
+    """
     cleared = []
     for folder in (run.checkpoints, run.path):
         for path in folder.glob(PARTIAL + "*"):
             if path.is_dir() and not path.is_symlink():
+                replaced = _REPLACED.fullmatch(path.name)
+                if replaced and not os.path.lexists(folder / replaced[1]):
+                    path.rename(folder / replaced[1])
+                    continue
                 shutil.rmtree(path, ignore_errors=True)
                 cleared.append(path.name)
     return cleared
@@ -212,6 +259,8 @@ def sha256(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:  # a named pipe would block
+            return {}
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}

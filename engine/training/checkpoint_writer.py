@@ -7,6 +7,7 @@ final folder without one fsync: 2 of 7 kills during a save left a newest checkpo
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -19,13 +20,14 @@ from typing import Any
 from engine.errors import DiskFull
 from engine.journal import write_error
 from engine.runs import checkpoints
-from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, Checkpoint
+from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, REPLACED, Checkpoint
 from engine.runs.directory import RunDirectory
 
 _NEVER_KEPT = ("training_args.bin",)
 """A pickle nobody needs to go on, which holds `hub_token` in clear text (transformers 5.23)."""
 MINIMUM_KEPT = 2
 """Rotation keeps at least so many: the last one may be the one being written when the power goes."""
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_checkpoint(
@@ -38,6 +40,8 @@ def write_checkpoint(
     expected_bytes: int = 0,
 ) -> Checkpoint:
     """Let `save` fill a folder and put it under `target`, replacing what is there.
+
+    What is there is deleted if it is this run's; else it is kept beside, as `<name>.not-ours-<hex>`.
 
     Args:
         target: Final folder, such as `checkpoints/checkpoint-50` or `best`.
@@ -62,20 +66,26 @@ def write_checkpoint(
         partial.mkdir(mode=0o700)
         save(partial)
         for name in _NEVER_KEPT:
-            (partial / name).unlink(missing_ok=True)
+            for path in partial.rglob(name):
+                path.unlink()
         record = {"step": step, "created": datetime.now(UTC).isoformat(timespec="seconds"), **metadata}
         (partial / METADATA).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         files = {}
-        for path in sorted(p for p in partial.rglob("*") if p.is_file()):
-            path.chmod(0o600)
+        for path in sorted(path for path in partial.rglob("*") if path.exists()):
+            if not path.is_symlink():  # what a link leads to is not ours to change
+                path.chmod(0o700 if path.is_dir() else 0o600)
             _sync(path)
+            if not path.is_file():
+                continue
             files[str(path.relative_to(partial))] = {"size": path.stat().st_size, "sha256": checkpoints.sha256(path)}
-        manifest = {"version": 1, "run_id": run_id, "step": step, "files": files}
+        siblings = checkpoints.checkpoints_in(target.parent)
+        sequence = 1 + max((c.sequence for c in siblings if c.run_id == run_id), default=0)
+        manifest = {"version": 1, "run_id": run_id, "step": step, "sequence": sequence, "files": files}
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         (partial / MANIFEST).chmod(0o600)
         _sync(partial / MANIFEST)
         _sync(partial)
-        _replace(partial, target)
+        _replace(partial, target, run_id)
         _sync(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
@@ -89,6 +99,8 @@ def write_checkpoint(
 def rotate(run: RunDirectory, own_run_id: str, limit: int | None, *, keep: Sequence[Path] = ()) -> list[Checkpoint]:
     """Delete our oldest checkpoints beyond `limit` and return what was deleted.
 
+    Damaged ones do not count as kept, and go when they are older than all that are.
+
     Args:
         run: Only its `checkpoints/` is looked at; `best/` and `final/` are never touched.
         own_run_id: Folders whose manifest names another run, or that have none, do not count and are not deleted.
@@ -98,16 +110,26 @@ def rotate(run: RunDirectory, own_run_id: str, limit: int | None, *, keep: Seque
     if limit is None:
         return []
     ours = [c for c in checkpoints.all_checkpoints(run) if c.run_id == own_run_id]
-    doomed = [c for c in ours[max(limit, MINIMUM_KEPT) :] if c.path not in keep]
+    ours.sort(key=lambda checkpoint: checkpoint.age_key, reverse=True)
+    whole = [c for c in ours if checkpoints.fault(c, own_run_id, hashes=False) is None]
+    kept = max(limit, MINIMUM_KEPT)
+    if len(whole) <= kept:
+        return []
+    doomed = [c for c in ours[ours.index(whole[kept - 1]) + 1 :] if c.path not in keep]
     return [c for c in doomed if checkpoints.remove_checkpoint(c, own_run_id)]
 
 
-def _replace(partial: Path, target: Path) -> None:
-    """Rename `partial` to `target`. Where a folder stands there, it is moved away first and brought back on failure."""
-    if not target.exists():
+def _replace(partial: Path, target: Path, run_id: str) -> None:
+    """Give `partial` the name of `target`. What stood there is moved away, or is in `partial` afterwards."""
+    if not os.path.lexists(target):
         partial.rename(target)
         return
-    old = target.parent / f"{PARTIAL}old-{target.name}-{secrets.token_hex(4)}"
+    there = checkpoints.read_checkpoint(target)
+    ours = there is not None and there.run_id == run_id
+    if ours and _exchange(partial, target):
+        return
+    name = f"{REPLACED}{target.name}" if ours else f"{target.name}.not-ours"
+    old = target.with_name(f"{name}-{secrets.token_hex(4)}")
     target.rename(old)
     try:
         partial.rename(target)
@@ -115,7 +137,18 @@ def _replace(partial: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    if ours:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that no name is ever without one. False where the system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    swapped: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return swapped == 0
 
 
 def _sync(path: Path) -> None:

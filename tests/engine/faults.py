@@ -51,6 +51,11 @@ def small_disk(folder: Path, options: str = "size=64k") -> list[str]:
             options, str(folder)]  # fmt: skip
 
 
+def in_memory(folder: Path) -> list[str]:
+    """Return the start of a command for which `folder` is in memory where that is allowed: many files, no waiting."""
+    return small_disk(folder, "size=256m") if _may_mount() else []
+
+
 def failing(injection: str) -> list[str]:
     """Return the start of a command whose system calls fail as strace is told. Skips where strace cannot be used.
 
