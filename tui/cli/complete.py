@@ -28,7 +28,7 @@ def checkpoint_names(ctx: Any, incomplete: str) -> list[str]:
         from engine.runs.checkpoints import all_checkpoints
         from engine.runs.directory import find_run
 
-        found = all_checkpoints(find_run(_runs_folder(ctx), str(ctx.params.get("run"))))
+        found = all_checkpoints(find_run(_runs_folder(ctx), _run_so_far(ctx)))
     except EngineError:
         return []
     return [checkpoint.path.name for checkpoint in found if checkpoint.path.name.startswith(incomplete)]
@@ -48,7 +48,7 @@ def metric_names(ctx: Any, incomplete: str) -> list[str]:
     try:
         from engine.runs.directory import find_run
 
-        run = find_run(_runs_folder(ctx), str(ctx.params.get("run")))
+        run = find_run(_runs_folder(ctx), _run_so_far(ctx))
         names = dict.fromkeys(_logged_metrics(run.events))
     except EngineError:
         return []
@@ -63,6 +63,14 @@ def _logged_metrics(log: Path) -> Iterator[str]:
     for record in (*head(log), *tail(log)):
         if isinstance(record.event, StepFinished | EvaluationFinished):
             yield from (name for name in record.event.metrics if plain(name) == name)
+
+
+def _run_so_far(ctx: Any) -> str:
+    """Return the run named before the option that is being completed; empty when there is none.
+
+    The parser stops at an option without a value, so what stood before it was not made a parameter.
+    """
+    return str(ctx.params.get("run") or next(iter(ctx.args), ""))
 
 
 def _runs_folder(ctx: Any) -> Path:

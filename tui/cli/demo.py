@@ -23,6 +23,8 @@ from tui.state import RunState
 SCORES: Mapping[str, str] = {"retain_answered": "retain answered", "unlearn_refused": "unlearn refused"}
 """The scores of the table, on phrasings that were not trained on, and their names for people."""
 PRESET = "demo"
+_LABEL = 36
+"""Columns of the table's first column."""
 
 
 def demo(workspace: str | None, given: Mapping[str, str | int | None], *, name: str | None, as_json: bool) -> int:
@@ -53,7 +55,7 @@ def demo(workspace: str | None, given: Mapping[str, str | int | None], *, name: 
     if code == 0 and as_json:
         output.emit(summary(state, run, time.monotonic() - began))
     elif code == 0:
-        _print_table(state)
+        print_table(state)
         output.out(f"\n{output.duration(time.monotonic() - began)}. The run is in {run.path}")
     return code
 
@@ -71,15 +73,15 @@ def _score(measured: BehaviourMeasured | None, key: str) -> float | None:
     return value if value is not None and value == value else None  # NaN is no score
 
 
-def _print_table(state: RunState) -> None:
+def print_table(state: RunState) -> None:
     before, after = state.behaviour.get("before"), state.behaviour.get("after")
     output.out()
-    output.out(f"{'On phrasings never trained on':<30}  {'before':>7}  {'after':>7}", style="bold")
+    output.out(f"{'On phrasings never trained on':<{_LABEL}}  {'before':>7}  {'after':>7}", style="bold")
     for key, label in SCORES.items():
         cells = [_percent(_score(measured, key)) for measured in (before, after)]
         count = after.counts.get(key) if after is not None else None
         of = f" ({count} questions)" if count else ""
-        output.out(f"{label + of:<30}  {cells[0]:>7}  {cells[1]:>7}")
+        output.out(f"{label + of:<{_LABEL}}  {cells[0]:>7}  {cells[1]:>7}")
 
 
 def _percent(value: float | None) -> str:
@@ -106,5 +108,5 @@ def _say_after_console(run: RunDirectory) -> None:
         output.note(f"{run.name} goes on. `{hints.command('watch', run)}` follows it, `{hints.console(run)}` shows it.")
         return
     if "after" in state.behaviour:
-        _print_table(state)
+        print_table(state)
     output.out(f"{run.name}: {state.state}, in {run.path}")

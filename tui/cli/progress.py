@@ -96,8 +96,9 @@ def _length(head: str, tail: str, figures: list[str]) -> int:
 
 def _bar(share: float, width: int, *, ascii_only: bool) -> str:
     if ascii_only:
-        full = math.floor(share * width)
-        return "[" + "#" * min(full, width - 2) + "-" * max(0, width - 2 - full) + "]"
+        inside = width - 2
+        full = math.floor(share * inside)
+        return "[" + "#" * full + "-" * (inside - full) + "]"
     eighths = math.floor(share * width * 8)
     full, rest = divmod(eighths, 8)
     partial = " ▏▎▍▌▋▊▉"[rest].strip()
