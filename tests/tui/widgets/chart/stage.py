@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from tui.theme import DARK, curve_defaults
 from tui.widgets.chart import Chart
-from tui.widgets.chart.updates import ThriftyCompositor
+from tui.terminal.updates import ThriftyCompositor
 
 
 class ThriftyScreen(Screen[None]):

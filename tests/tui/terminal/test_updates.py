@@ -15,7 +15,7 @@ from textual._compositor import LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tui.widgets.chart.updates import PLAIN, FullUpdate, PartialUpdate, Pen, change, pen_of
+from tui.terminal.updates import PLAIN, FullUpdate, PartialUpdate, Pen, change, pen_of
 
 WIDTH, HEIGHT = 40, 8
 
