@@ -1,0 +1,67 @@
+"""`docs/command-line.md` against the program."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import engine
+import tui.cli
+from engine.errors import EngineError
+from tests.tui.cli.command_line import ROOT, CommandLine
+
+TEXT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+TRAINING = "engine.training"
+"""Loads torch; its errors are the engine's."""
+
+
+def errors() -> Iterator[type[EngineError]]:
+    """Yield every kind of error there is."""
+    for package in (engine, tui.cli):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(TRAINING) and not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    waiting = [EngineError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.partition(".")[0] in ("engine", "tui"):
+            yield kind
+
+
+def documented() -> dict[str, int]:
+    """Return the exit code of each error code in the table."""
+    table = TEXT[TEXT.index("## Exit codes") :]
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE)
+    return {name: int(code) for code, names in rows for name in re.findall("`([a-z-]+)`", names)}
+
+
+def test_every_error_is_in_the_table_with_its_exit_code() -> None:
+    assert {kind.code: kind.exit_code for kind in errors()} == documented()
+
+
+def test_every_command_has_a_section_and_every_option_is_told(cli: CommandLine) -> None:
+    commands = re.findall(r"^  ([a-z-]+) ", cli("--help").out.partition("Commands:")[2], re.MULTILINE)
+    assert len(commands) == 12
+    for command in commands:
+        assert re.search(rf"^## .*\b{command}\b", TEXT, re.MULTILINE), command
+        told = TEXT if command not in ("demo", "watch", "plot") else TEXT[TEXT.index(f"\n## {command}") :]
+        for option in re.findall(r"(--[a-z][a-z-]+)", cli(command, "--help").out):
+            assert option in told or option == "--help", f"{command} {option}"
+
+
+def test_every_example_is_one_the_parser_takes(cli: CommandLine) -> None:
+    examples = [
+        line for block in TEXT.split("```")[1::2] for line in block.splitlines() if line.startswith("ftconsole ")
+    ]
+    assert len(examples) > 15
+    for example in examples:
+        if "[" in example or "complet" in example:
+            continue
+        words = re.split(r" [|>#] ?", example)[0].split()[1:]
+        # A folder that is not there is looked for after the arguments were parsed.
+        reply = cli("-w", "missing", *words)
+        assert reply.code == 3, (example, reply.err)
+        assert "missing" in reply.err
