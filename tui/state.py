@@ -17,6 +17,8 @@ from engine.runs.liveness import Life
 
 LOG_LINES_KEPT = 2_000
 """Lines of the run's log in memory; older ones are in `events.jsonl`."""
+CONFIRMATIONS_KEPT = 64
+"""Answers to commands in memory; whoever asked looks for his within seconds."""
 
 Level = Literal["info", "good", "warning", "error"]
 
@@ -67,6 +69,8 @@ class RunState:
     step: int = 0
     epoch: float = 0.0
     num_tokens: int = 0
+    attempt_began: float = 0.0
+    """Unix time at which the newest keeper took over; 0 before."""
     started: float = 0.0
     """Unix time at which the newest attempt began to train; 0 before."""
     last_said: float = 0.0
@@ -88,6 +92,8 @@ class RunState:
     """By "before" and "after"."""
     measured: events.DeviceMeasured | None = None
     """The newest reading of the run's device."""
+    confirmed: dict[str, events.CommandConfirmed] = field(default_factory=dict)
+    """What became of the newest commands, by their id."""
     samples_step: int = -1
     """Step of the newest answers in `samples.jsonl`; -1 before the first."""
     samples_count: int = 0
@@ -161,6 +167,7 @@ class RunState:
                 self.method, self.model, self.parent, self.created = event.method, event.model, event.parent, time
             case events.KeeperStarted():
                 self.stage, self.stage_detail, self.measured = "starting", "", None
+                self.attempt_began = time
                 self.recent_seconds.clear()
             case events.StageChanged():
                 self.stage, self.stage_detail = event.stage, event.detail
@@ -183,6 +190,10 @@ class RunState:
                 self.checkpoints.append(CheckpointLine(event.step, event.path, event.used_bytes, event.reason))
             case events.CheckpointRemoved():
                 self.checkpoints = [c for c in self.checkpoints if c.path != event.path]
+            case events.CommandConfirmed():
+                self.confirmed[event.command_id] = event
+                while len(self.confirmed) > CONFIRMATIONS_KEPT:
+                    del self.confirmed[next(iter(self.confirmed))]
             case _:
                 pass
         line = sentence(event)

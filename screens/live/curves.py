@@ -1,0 +1,148 @@
+"""The curves of a run: which metrics share a chart, and how a chart asks a history for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.runs.history import Column, MetricHistory, RunHistory
+from engine.runs.segment import Axis
+from tui.state import RunState
+from tui.widgets.chart.axis import nice_step
+
+_AXES: Final[Mapping[str, Axis]] = {
+    "step": "step", "epoch": "epoch", "num_tokens": "num_tokens", "seconds": "time",
+}  # fmt: skip
+"""A chart's name of an axis -> the history's."""
+_TITLES: Final = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens/s"}
+FIRST: Final = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
+"""What the first page shows."""
+_LAST: Final = ("runtime", "samples_per_second", "steps_per_second", "num_tokens")
+"""Endings of validation figures that are about the machine: nobody's first question."""
+CHARTS_SHOWN: Final = 60
+"""Charts at most. A hostile log may name hundreds of metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCurve:
+    """One metric of one history, as a chart asks for it."""
+
+    history: MetricHistory
+    metric: str
+    label: str
+    """Foreign."""
+    style: Literal["line", "points"]
+
+    def x_range(self, axis: str) -> tuple[float, float] | None:
+        """Return the first and last x of the history; None when it has no value of this metric."""
+        if self.history.last(self.metric) is None:
+            return None
+        return self.history.x_range(_AXES[axis])
+
+    def columns(self, axis: str, x0: float, x1: float, width: int) -> Sequence[Column | None]:
+        """Cut [x0, x1) into columns. Rows without this metric are no gap, rows with a NaN are."""
+        columns = self.history.columns(self.metric, _AXES[axis], x0, x1, width)
+        if self.history.non_finite(self.metric):
+            return columns
+        return [None if column is not None and not column.count else column for column in columns]
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSpec:
+    """What one chart shows."""
+
+    key: str
+    """Name of its first metric: the chart's identity."""
+    title: str
+    curves: tuple[MetricCurve, ...]
+    smooth: bool = True
+    """Whether a moving average makes sense: not for a schedule."""
+
+
+def chart_specs(history: RunHistory) -> list[ChartSpec]:
+    """Return a chart for every metric: first the four of the first page, whether there are values yet or not."""
+    train, evaluation = history.train, history.evaluation
+    left = dict.fromkeys(evaluation.metrics)
+    specs = []
+    for metric in [*FIRST, *(name for name in train.metrics if name not in FIRST)]:
+        curves = [MetricCurve(train, metric, "train", "line")]
+        for partner in _partners(metric, list(left)):
+            del left[partner]
+            label = partner.removeprefix("eval_").removesuffix(metric).rstrip("_") or "eval"
+            curves.append(MetricCurve(evaluation, partner, label, "points"))
+        specs.append(ChartSpec(metric, _title(metric), tuple(curves), metric != "learning_rate"))
+    others = sorted(left, key=lambda name: name.endswith(_LAST))
+    specs += [
+        ChartSpec(name, _title(name), (MetricCurve(evaluation, name, "eval", "points"),), smooth=False)
+        for name in others
+    ]
+    return specs[:CHARTS_SHOWN]
+
+
+def _partners(metric: str, evaluated: Sequence[str]) -> list[str]:
+    """Return the validation metrics drawn over a training metric.
+
+    With several validation sets there is one loss for each; their mean, `eval_loss`, then says nothing they do not.
+    """
+    named = [name for name in evaluated if name.startswith("eval_") and name.endswith(f"_{metric}")]
+    several = [name for name in named if name != f"eval_{metric}"]
+    return several if several else named
+
+
+def _title(metric: str) -> str:
+    return _TITLES.get(metric, metric.replace("_", " "))
+
+
+def planned_ends(state: RunState) -> Callable[[str], float | None]:
+    """Return where the run is expected to end on each axis of a chart; None where that cannot be told."""
+
+    def end(axis: str) -> float | None:
+        total, step = state.total_steps, state.step
+        if not total:
+            return None
+        if axis == "step":
+            return float(total)
+        if axis == "epoch":
+            return _planned_epochs(state)
+        if not step:
+            return None
+        if axis == "num_tokens":
+            return state.num_tokens / step * total
+        seconds = state.seconds_per_step
+        return state.history.clock.seconds + (total - step) * seconds if seconds else None
+
+    return end
+
+
+def _planned_epochs(state: RunState) -> float | None:
+    """Return the epochs the run will have done: fewer than `num_train_epochs` where `max_steps` ends it earlier.
+
+    Rounded up, so that the axis does not move with every step.
+    """
+    planned = state.num_train_epochs
+    if not state.step or not state.epoch:
+        return planned or None
+    estimate = state.epoch / state.step * state.total_steps
+    if planned and abs(estimate - planned) <= 0.02 * planned:
+        return planned
+    unit = nice_step(estimate, 50)
+    return math.ceil(estimate / unit - 1e-6) * unit
+
+
+def checkpoint_marks(state: RunState) -> dict[str, list[float]]:
+    """Return where checkpoints were saved, for each axis of a chart."""
+    steps = sorted({float(line.step) for line in state.checkpoints if line.path.startswith("checkpoints/")})
+    marks: dict[str, list[float]] = {axis: [] for axis in _AXES}
+    marks["step"] = steps
+    train = state.history.train
+    metric = next(iter(train.metrics), None)
+    for step in steps if metric is not None else ():
+        found = train.value_at(metric or "", "step", step)
+        row = next(train.rows(found.row, found.row + 1), None) if found is not None else None
+        if row is not None:
+            marks["epoch"].append(row.epoch)
+            marks["num_tokens"].append(float(row.num_tokens))
+            marks["seconds"].append(row.time)
+    return marks
