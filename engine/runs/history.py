@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from engine.events import EvaluationFinished, Event, StepFinished, TrainingStarted
-from engine.runs.segment import MAX_METRICS, NO_ROWS, Axis, GrowingSegment, Numbers, Segment
+from engine.runs.segment import AXES, MAX_METRICS, NO_ROWS, Axis, GrowingSegment, Numbers, Segment
 
 _INT64: Final = 1 << 63
 _NUMBERS: Final = frozenset({float, int})
@@ -73,6 +73,7 @@ class MetricHistory:
         self._tail = GrowingSegment()
         self._names: dict[str, None] = dict.fromkeys(self._base.metrics)
         self._drawn: dict[tuple[str, Axis], _Drawn] = {}
+        self._newest = self._last_x()
 
     def __len__(self) -> int:
         return self._base.rows + self._tail.rows
@@ -95,22 +96,26 @@ class MetricHistory:
             time: Seconds at work.
             metrics: Any may be NaN or infinite, both of which are drawn as gaps.
         """
-        if self and step < self._x("step", len(self) - 1):
+        if self._newest is not None and step < self._newest[0]:
             self.truncate_after(step - 1)
-        if self:
-            row = len(self) - 1
-            last_epoch = self._x("epoch", row)
+        if self._newest is not None:
+            _, last_epoch, last_tokens, last_time = self._newest
             epoch = epoch if last_epoch <= epoch < math.inf else last_epoch
-            num_tokens = max(num_tokens, int(self._x("num_tokens", row)))
-            time = max(time, self._x("time", row))
+            num_tokens = num_tokens if num_tokens > last_tokens else last_tokens
+            time = time if time > last_time else last_time
         elif not math.isfinite(epoch):
             epoch = 0.0
-        if not metrics.keys() <= self._names.keys():
-            for name in metrics:
-                if len(self._names) < MAX_METRICS:
-                    self._names.setdefault(name)
-            metrics = {name: value for name, value in metrics.items() if name in self._names}
-        self._tail.append((step, epoch, num_tokens, time), metrics)
+        if not metrics.keys() <= self._tail.metrics.keys():
+            self._add_metrics(metrics)
+        self._tail.append(step, epoch, num_tokens, time, metrics)
+        self._newest = (step, epoch, num_tokens, time)
+
+    def _add_metrics(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._names or len(self._names) < MAX_METRICS:
+                self._names.setdefault(name)
+                if name not in self._tail.metrics:
+                    self._tail.add_metric(name)
 
     def truncate_after(self, step: int) -> None:
         """Forget the rows above `step`: a resume supersedes them."""
@@ -120,6 +125,7 @@ class MetricHistory:
         self._drawn.clear()
         self._base.rows = min(rows, self._base.rows)
         self._tail.truncate(rows - self._base.rows)
+        self._newest = self._last_x()
 
     def last(self, metric: str) -> float | None:
         """Return the newest value recorded: NaN if it was not finite, None if there is none."""
@@ -162,6 +168,8 @@ class MetricHistory:
             # The first part that the first new row can fall into; one before it, for what rounding may do.
             part = int((self._x(axis, drawn.rows) - x0) / (x1 - x0) * width) - 1
             self._draw(drawn.columns, metric, axis, x0, x1, max(0, part))
+            if drawn.rows < self._base.rows:
+                self._base.release()
             drawn.rows = len(self)
         return drawn.columns.copy()
 
@@ -217,11 +225,19 @@ class MetricHistory:
                 int(axes["step"][inside]), axes["epoch"][inside], int(axes["num_tokens"][inside]),
                 axes["time"][inside], values,
             )  # fmt: skip
+        self._base.release()
 
     def _segment(self, row: int) -> tuple[Segment, int]:
         """Return where a row is, and its number there."""
         base = self._base.rows
         return (self._base, row) if row < base else (self._tail, row - base)
+
+    def _last_x(self) -> tuple[int, float, int, float] | None:
+        """Return the last row's x on all axes."""
+        if not self:
+            return None
+        step, epoch, num_tokens, time = (self._x(axis, len(self) - 1) for axis in AXES)
+        return int(step), epoch, int(num_tokens), time
 
     def _x(self, axis: Axis, row: int) -> float:
         segment, inside = self._segment(row)

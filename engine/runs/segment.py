@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, get_args, overload
 
@@ -81,35 +81,41 @@ class Metric:
     def fold(self, start: int, stop: int) -> Fold:
         """Return what rows `start` to `stop` (excluded) add up to."""
         first, last = -(-start // FACTOR), stop // FACTOR
-        if first >= last:
+        if first < last:
+            values = self.raw[start : first * FACTOR].tolist()
+            values += self.raw[last * FACTOR : stop].tolist()
+            blocks = self._blocks(first, last)
+        else:
             values = self.raw[start:stop].tolist()
             blocks = []
-        else:
-            values = self.raw[start : first * FACTOR].tolist() + self.raw[last * FACTOR : stop].tolist()
-            blocks = self._blocks(first, last)
         total = sum(values)
-        if total != total:  # NaN: min and max of a list depend on where it stands
+        if total != total:  # NaN: what min and max of a list return depends on where it stands
             values = [value for value in values if value == value]
             total = sum(values)
-        count = len(values)
-        if not blocks:
-            return Fold(min(values), max(values), total, count) if count else NO_ROWS
-        low, high = min(blocks[0::BLOCK]), max(blocks[1::BLOCK])
-        if count:
-            low, high = min(low, *values), max(high, *values)
-        return Fold(low, high, total + sum(blocks[2::BLOCK]), count + int(sum(blocks[3::BLOCK])))
+        num_values = len(values)
+        lows, highs = blocks[0::BLOCK], blocks[1::BLOCK]
+        if num_values:
+            lows.append(min(values))
+            highs.append(max(values))
+        if not lows:
+            return NO_ROWS
+        return Fold(min(lows), max(highs), total + sum(blocks[2::BLOCK]), num_values + int(sum(blocks[3::BLOCK])))
 
     def _blocks(self, first: int, last: int) -> list[float]:
-        """Return blocks that cover the blocks `first` to `last` of the first level, the larger the better."""
+        """Return blocks that together are the blocks `first` to `last` (excluded) of the lowest level."""
         found: list[float] = []
-        for level, above in zip(self.levels, [*self.levels[1:], None], strict=True):
+        for level in self.levels[:-1]:
             inner_first, inner_last = -(-first // FACTOR), last // FACTOR
-            if above is None or inner_first >= inner_last:
-                return found + level[first * BLOCK : last * BLOCK].tolist()  # type: ignore[no-any-return]
-            found += level[first * BLOCK : inner_first * FACTOR * BLOCK].tolist()
-            found += level[inner_last * FACTOR * BLOCK : last * BLOCK].tolist()
+            if inner_first >= inner_last:
+                found += level[first * BLOCK : last * BLOCK].tolist()
+                return found
+            if first < inner_first * FACTOR:
+                found += level[first * BLOCK : inner_first * FACTOR * BLOCK].tolist()
+            if inner_last * FACTOR < last:
+                found += level[inner_last * FACTOR * BLOCK : last * BLOCK].tolist()
             first, last = inner_first, inner_last
-        raise AssertionError("the last level has none above it")
+        found += self.levels[-1][first * BLOCK : last * BLOCK].tolist()
+        return found
 
     def last_finite(self, start: int, stop: int) -> int:
         """Return the last row from `start` to `stop` (excluded) with a finite value, -1 when there is none."""
@@ -131,11 +137,19 @@ class Metric:
 class Segment:
     """Some rows in a row: x columns and metrics of equal length."""
 
-    def __init__(self, rows: int, axes: Mapping[Axis, Numbers], metrics: dict[str, Metric]) -> None:
+    def __init__(
+        self,
+        rows: int,
+        axes: Mapping[Axis, Numbers],
+        metrics: dict[str, Metric],
+        release: Callable[[], object] = lambda: None,
+    ) -> None:
         self.rows = rows
         """Rows that count. A truncated memory-mapped segment has more in its arrays."""
         self.axes = axes
         self.metrics = metrics
+        self.release = release
+        """Gives back the memory of pages that were looked at; they are in the system's cache, not lost."""
 
 
 class _GrowingMetric(Metric):
@@ -176,14 +190,18 @@ class GrowingSegment(Segment):
 
     def __init__(self) -> None:
         super().__init__(0, {axis: array(AXIS_TYPES[axis]) for axis in AXES}, {})
+        self._step, self._epoch, self._num_tokens, self._time = self.axes.values()
 
-    def append(self, x: tuple[int, float, int, float], metrics: Mapping[str, float]) -> None:
-        for numbers, value in zip(self.axes.values(), x, strict=True):
-            numbers.append(value)
-        if not metrics.keys() <= self.metrics.keys():
-            for name in metrics:
-                if name not in self.metrics:
-                    self.metrics[name] = _GrowingMetric(self.rows)
+    def add_metric(self, name: str) -> None:
+        """Begin a metric that the rows so far do not have."""
+        self.metrics[name] = _GrowingMetric(self.rows)
+
+    def append(self, step: int, epoch: float, num_tokens: int, time: float, metrics: Mapping[str, float]) -> None:
+        """Add a row. Metrics that were never added are not kept."""
+        self._step.append(step)
+        self._epoch.append(epoch)
+        self._num_tokens.append(num_tokens)
+        self._time.append(time)
         for name, metric in self.metrics.items():
             value = metrics.get(name, math.nan)
             if -FLOAT32_LIMIT < value < FLOAT32_LIMIT:

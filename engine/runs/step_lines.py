@@ -39,8 +39,8 @@ _NON_FINITE: Final = ("NaN", "Infinity", "-Infinity")
 _INTEGERS: Final = frozenset({"seq", "step", "num_tokens"})
 _NEEDED: Final = frozenset({"seq", "time", "step", "epoch", "num_tokens"})
 _SAMPLES: Final = 9
-_WINDOW: Final = 1 << 16
-"""Bytes rewritten at a time: what is that small stays in the cache and costs no fresh page."""
+_WINDOW: Final = 1 << 20
+"""Bytes rewritten at a time: small enough for the cache; each window is four hand-overs of the interpreter lock."""
 
 
 @dataclass(slots=True)
@@ -127,26 +127,25 @@ def _parse(data: bytes) -> Piece:
     shape = _common_shape(data)
     if shape is not None:
         with suppress(_Irregular):
-            rows, seq, odd = _table(data, shape)
-            return _with_odd_lines(rows, seq, odd, data.split(b"\n") if odd else [])
-    lines = data.split(b"\n")[:-1]
+            return _with_odd_lines(*_table(data, shape))
+    lines = list(enumerate(data.split(b"\n")[:-1]))
     if shape is not None:
         # Perhaps a line that is no step, or is torn, has as many cells as a step.
-        steps = [n for n, line in enumerate(lines) if STEP_MARK in line and line.endswith(_END) and line.isascii()]
+        steps = [n for n, line in lines if STEP_MARK in line and line.endswith(_END) and line.isascii()]
         with suppress(_Irregular):
-            rows, seq, odd = _table(b"".join([lines[number] + b"\n" for number in steps]), shape)
-            regular = set(steps) - {steps[number] for number in odd}
-            return _with_odd_lines(rows, seq, [n for n in range(len(lines)) if n not in regular], lines)
-    return _with_odd_lines(rows_of([]), 0, range(len(lines)), lines)
+            rows, seq, odd = _table(b"".join([lines[n][1] + b"\n" for n in steps]), shape)
+            regular = set(steps).difference(steps[number] for number, _ in odd)
+            return _with_odd_lines(rows, seq, [numbered for numbered in lines if numbered[0] not in regular])
+    return _with_odd_lines(rows_of([]), 0, lines)
 
 
-def _with_odd_lines(rows: Rows, seq: int, odd: Sequence[int], lines: Sequence[bytes]) -> Piece:
-    """Return `rows` together with what the lines numbered `odd`, which are not among them, hold."""
+def _with_odd_lines(rows: Rows, seq: int, odd: Sequence[tuple[int, bytes]]) -> Piece:
+    """Return `rows` together with what the numbered lines hold that are not among them."""
     piece = Piece(rows, seq=seq)
     steps: list[tuple[float, StepFinished]] = []
     places: list[int] = []
-    for nth, number in enumerate(odd):
-        for record in decode_lines([lines[number]]):
+    for nth, (number, line) in enumerate(odd):
+        for record in decode_lines([line]):
             if isinstance(record, Record):
                 piece.seq = max(piece.seq, record.seq)
                 event = record.event
@@ -232,8 +231,8 @@ def _number_names(record: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + key
 
 
-def _table(data: bytes, shape: _Shape) -> tuple[Rows, int, list[int]]:
-    """Return the steps of a shape, the highest `seq` of them and the numbers of the lines that have another shape.
+def _table(data: bytes, shape: _Shape) -> tuple[Rows, int, list[tuple[int, bytes]]]:
+    """Return the steps of a shape, their highest `seq`, and the lines of another shape with their numbers.
 
     Raises:
         _Irregular: A line has as many cells as the shape and is not of it, or there is other than ASCII.
@@ -251,7 +250,7 @@ def _table(data: bytes, shape: _Shape) -> tuple[Rows, int, list[int]]:
         types[column] = pa.binary(len(constant))
     if not data.isascii():  # `set_aside` would be handed text, which half a character is not
         raise _Irregular
-    text, num_lines, torn = _as_csv(data)
+    text, ends, torn = _as_csv(data)
     try:
         table = csv.read_csv(
             pa.BufferReader(pa.py_buffer(text)),
@@ -272,16 +271,19 @@ def _table(data: bytes, shape: _Shape) -> tuple[Rows, int, list[int]]:
     except pa.ArrowInvalid as error:
         raise _Irregular from error
     # pyarrow ends a line at \r too, and passes over empty ones: the numbers of the odd lines would be wrong.
-    if not table.num_rows or table.num_rows + len(odd) != num_lines or not set(torn.tolist()).issubset(odd):
+    if table.num_rows + len(odd) != len(ends) or not set(torn.tolist()).issubset(odd):
+        raise _Irregular
+    if not table.num_rows or table.column(0).num_chunks != 1:
         raise _Irregular
     for column, constant in shape.constants.items():
         if not _all_equal(table.column(column), constant):
             raise _Irregular
-    return *_rows_of_table(table, shape), odd
+    starts = [int(ends[number - 1]) + 1 if number else 0 for number in odd]
+    return *_rows_of_table(table, shape), [(n, data[start : ends[n]]) for n, start in zip(odd, starts, strict=True)]
 
 
-def _as_csv(data: bytes) -> tuple[NDArray[np.uint8], int, NDArray[np.intp]]:
-    """Return `data` with commas for colons and blanks for the `}}` at line ends, the lines, and those without `}}`."""
+def _as_csv(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.intp], NDArray[np.intp]]:
+    """Return `data` with commas for colons and blanks for `}}` at line ends; where lines end; those without `}}`."""
     text = np.frombuffer(bytearray(data), np.uint8)
     for start in range(0, len(text), _WINDOW):
         window = text[start : start + _WINDOW]
@@ -291,29 +293,42 @@ def _as_csv(data: bytes) -> tuple[NDArray[np.uint8], int, NDArray[np.intp]]:
     ends = np.flatnonzero(text == ord("\n"))
     closed = (text[ends - 1] == ord("}")) & (text[ends - 2] == ord("}"))
     text[ends[closed] - 1] = text[ends[closed] - 2] = ord(" ")
-    return text, len(ends), np.flatnonzero(~closed)
+    return text, ends, np.flatnonzero(~closed)
 
 
 def _all_equal(column: pa.ChunkedArray, constant: bytes) -> bool:
-    return all(pa.py_buffer(constant * len(chunk)).equals(chunk.buffers()[1]) for chunk in column.chunks)
+    chunk = column.chunk(0)
+    return bool(pa.py_buffer(constant * len(chunk)).equals(chunk.buffers()[1]))
 
 
 def _rows_of_table(table: pa.Table, shape: _Shape) -> tuple[Rows, int]:
     fields: dict[str, NDArray[Any]] = {}
     metrics: dict[str, NDArray[np.float32]] = {}
     for column, name in shape.numbers.items():
-        values = table.column(column)
-        if name.startswith("metrics."):
-            numbers = values.to_numpy()
-            if values.null_count:
-                numbers = np.where(np.isnan(numbers), np.inf, numbers)
+        values, missing = _numbers(table.column(column))
+        if missing is not None and name in _NEEDED and name != "epoch":
+            raise _Irregular
+        if name in _NEEDED:
+            fields[name] = values if missing is None else np.where(missing, np.nan, values)
+        elif name.startswith("metrics."):
+            if missing is not None:
+                values = np.where(missing, np.inf, values)
             with np.errstate(over="ignore"):
-                metrics[name.removeprefix("metrics.")] = numbers.astype(np.float32)
-        elif name in _NEEDED:
-            if values.null_count and name != "epoch":
-                raise _Irregular
-            fields[name] = values.to_numpy()
+                metrics[name.removeprefix("metrics.")] = values.astype(np.float32)
     if fields["step"].min() < 0 or fields["num_tokens"].min() < 0 or fields["seq"].min() < 1:
         raise _Irregular
     rows = Rows(fields["step"], fields["epoch"], fields["num_tokens"], fields["time"], metrics)
     return rows, int(fields["seq"].max())
+
+
+def _numbers(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return a column's numbers and which of them are nulls, None without any.
+
+    `ChunkedArray.to_numpy` does that too, and imports pandas for it: half a second of CPU.
+    """
+    chunk = column.chunk(0)
+    bitmap, numbers = chunk.buffers()
+    values = np.frombuffer(numbers, np.int64 if pa.types.is_integer(chunk.type) else np.float64, len(chunk))
+    if not chunk.null_count:
+        return values, None
+    return values, np.unpackbits(np.frombuffer(bitmap, np.uint8), count=len(chunk), bitorder="little") == 0

@@ -13,8 +13,9 @@ GAP = math.nan
 
 def a_metric(values: list[float]) -> Metric:
     segment = GrowingSegment()
+    segment.add_metric("loss")
     for row, value in enumerate(values):
-        segment.append((row, 0.0, 0, 0.0), {"loss": value})
+        segment.append(row, 0.0, 0, 0.0, {"loss": value})
     return segment.metrics["loss"]
 
 
@@ -71,11 +72,12 @@ def test_truncated_rows_leave_nothing_behind() -> None:
     values = [chance.random() if chance.random() > 0.1 else math.inf for _ in range(3000)]
     for rows in (0, 1, 31, 32, 1024, 1500, 2999, 3000):
         segment = GrowingSegment()
+        segment.add_metric("loss")
         for row, value in enumerate(values):
-            segment.append((row, 0.0, 0, 0.0), {"loss": value})
+            segment.append(row, 0.0, 0, 0.0, {"loss": value})
         segment.truncate(rows)
         for row, value in enumerate(values[rows:], rows):
-            segment.append((row, 0.0, 0, 0.0), {"loss": value})
+            segment.append(row, 0.0, 0, 0.0, {"loss": value})
         again, once = segment.metrics["loss"], a_metric(values)
 
         assert again.raw.tobytes() == array("f", once.raw.tolist()).tobytes()
