@@ -1,0 +1,144 @@
+"""The machine's devices, measured while something runs and only named while nothing does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from screens.live.cells import Cells, Piece, cut, fitted, length
+from screens.live.headline import bar
+from screens.live.words import size_text
+from tui.display import plain
+from tui.widgets.chart.glyphs import GlyphSet
+
+if TYPE_CHECKING:
+    from engine.hardware.devices import DeviceReading
+
+MEASURE_SECONDS: Final = 3.0
+"""Between two readings while a run is at work."""
+ROWS_SHOWN: Final = 4
+_NEARLY_FULL: Final = 0.92
+"""Memory above this part is drawn as a warning."""
+
+
+def measure() -> list[DeviceReading]:
+    """Return a reading of each GPU, or of the processor where there is none. For a thread."""
+    # psutil and NVML are 40 ms, needed only where something runs.
+    from engine.hardware.devices import cuda_readings, host_reading
+
+    return cuda_readings() or [host_reading()]
+
+
+def names(proc: Path = Path("/proc")) -> list[DeviceReading]:
+    """Return the devices without figures: what the kernel has written down, so that no GPU is woken. For a thread.
+
+    Args:
+        proc: Where the kernel's files are.
+    """
+    found = []
+    for index, folder in enumerate(sorted((proc / "driver/nvidia/gpus").glob("*"))):
+        try:
+            lines = (folder / "information").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "NVIDIA GPU")
+        found.append(_unmeasured(model, "cuda", index, None))
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return [*found, _unmeasured(f"CPU, {os.cpu_count()} cores", "cpu", 0, pages * page)]
+
+
+def _unmeasured(name: str, kind: str, index: int, total_bytes: int | None) -> DeviceReading:
+    from engine.hardware.devices import DeviceReading  # 15 ms for a word at the bottom of the screen
+
+    return DeviceReading(name, kind, index, None, total_bytes, None, None, None)
+
+
+def named(readings: Sequence[DeviceReading], width: int) -> list[list[Piece]]:
+    """Return one row that names the devices; equal ones are counted."""
+    counts: dict[tuple[str, int | None], int] = {}
+    for reading in readings:
+        key = (plain(reading.name, limit=80), reading.total_bytes)
+        counts[key] = counts.get(key, 0) + 1
+    groups: list[list[Piece]] = []
+    for (name, total), number in counts.items():
+        times = f"{number} x " if number > 1 else ""
+        size = f", {size_text(total)}" if total else ""
+        groups.append([(f"{times}{name}{size}", "m")])
+    return [fitted(groups, width)] if groups else []
+
+
+def measured(readings: Sequence[DeviceReading], width: int, glyphs: GlyphSet) -> list[list[Piece]]:
+    """Return a row for each device, at most `ROWS_SHOWN`; more devices stand side by side, then as a count."""
+    per_row = max(1, -(-len(readings) // ROWS_SHOWN))
+    while per_row > 1 and width // per_row < 36:
+        per_row -= 1
+    room = (width - 3 * (per_row - 1)) // per_row
+    rows: list[list[Piece]] = []
+    for start in range(0, min(len(readings), per_row * ROWS_SHOWN), per_row):
+        row: list[Piece] = []
+        for reading in readings[start : start + per_row]:
+            drawn = _gauges(reading, room, glyphs, many=len(readings) > 1)
+            row += [*([("   ", " ")] if row else []), *drawn, (" " * (room - length(drawn)), " ")]
+        rows.append(row)
+    hidden = len(readings) - per_row * len(rows)
+    if hidden > 0:
+        rows[-1] = cut([*rows[-1][:-1], (f"  and {hidden} more", "m")], width)
+    return rows
+
+
+def _gauges(reading: DeviceReading, width: int, glyphs: GlyphSet, *, many: bool) -> list[Piece]:
+    kind = f"GPU {reading.index}" if reading.kind == "cuda" else "CPU"
+    name = plain(reading.name, limit=80)
+    bars = max(4, min(24, (width - 46) // 2))
+    groups: list[list[Piece]] = []
+    head = [(f"{kind}", "v")] if width < 40 or many or reading.kind == "cpu" else [(name, "v")]
+    used, total = reading.used_bytes, reading.total_bytes
+    if used is not None and total:
+        style = "w" if used / total > _NEARLY_FULL else "b"
+        what = "memory " if width >= 60 else ""
+        size = f"{used / 1e9:.1f}/{total / 1e9:.0f} GB" if total >= 1e10 else f"{used / 1e9:.1f}/{total / 1e9:.1f} GB"
+        groups.append([(what, "m"), *bar(used / total, bars, glyphs, style), (f" {size}", " ")])
+    if reading.utilization is not None:
+        what = "busy " if width >= 60 else ""
+        groups.append([(what, "m"), *bar(reading.utilization, bars, glyphs), (f" {reading.utilization:4.0%}", " ")])
+    heat: list[Piece] = []
+    if reading.temperature is not None:
+        heat.append((f"{reading.temperature:.0f} °C", "m"))
+    if reading.power_watts is not None:
+        heat.append((f"{'  ' if heat else ''}{reading.power_watts:.0f} W", "m"))
+    if heat:
+        groups.append(heat)
+    if reading.kind == "cuda" and many:
+        groups.append([(name, "m")])
+    return fitted([head, *groups], width, gap=2)
+
+
+class DeviceStrip(Cells):
+    """A row or more of gauges; one muted row of names while nothing runs."""
+
+    DEFAULT_CSS = f"DeviceStrip {{ height: auto; max-height: {ROWS_SHOWN}; padding: 0 1; }}"
+    readings: Sequence[DeviceReading] = ()
+    live = False
+    """Whether `readings` are figures, or names only."""
+    glyphs: GlyphSet = "braille"
+
+    def rows(self, width: int) -> list[list[Piece]]:
+        """Return what is drawn."""
+        return measured(self.readings, width, self.glyphs) if self.live else named(self.readings, width)
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        del container, viewport
+        return max(1, len(self.rows(width)))
+
+    def show(self, readings: Sequence[DeviceReading], *, live: bool) -> None:
+        """Draw other readings; the layout changes only with their number."""
+        before = len(self.rows(self.size.width))
+        self.readings, self.live = readings, live
+        if len(self.rows(self.size.width)) != before:
+            self.refresh(layout=True)
+        self.redraw()
+
+    def pieces(self, width: int, height: int) -> list[list[Piece]]:
+        return self.rows(width)[:height]

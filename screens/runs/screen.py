@@ -1,0 +1,472 @@
+"""The home screen, every run of the workspace: work follows them, handlers change what is known, the view draws."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.widgets import Input
+from textual.worker import get_current_worker
+
+from engine.commands import Command, Pause, SaveCheckpoint, Unpause
+from engine.runs.directory import RunDirectory
+from engine.runs.summary import RunSummary
+from engine.workspace import Workspace
+from screens.runs.choosing import ORDERS, chosen
+from screens.runs.controls import refusal
+from screens.runs.details import ControlLine, DetailsPane
+from screens.runs.devices import MEASURE_SECONDS, DeviceStrip, measure, names
+from screens.runs.emptiness import Emptiness
+from screens.runs.feed import RunsFeed
+from screens.runs.table import RunTable, TableHead
+from screens.runs.words import SummaryLine, nothing_found, nothing_yet, tally
+from tui.console_screen import ConsoleScreen
+from tui.messages import OpenRun, RunsKnown
+from tui.widgets.chart.glyphs import GlyphSet
+
+if TYPE_CHECKING:
+    from engine.hardware.devices import DeviceReading
+    from screens.runs.reading import Details
+
+ACTIVE_SECONDS = 1.0
+"""Between two looks while a run is at work."""
+RESTING_SECONDS = 2.0
+"""Between two looks while none is. One `stat` for each of at most a hundred runs."""
+HIDDEN_SECONDS = 5.0
+"""Between two looks while another screen is in front."""
+REST_SECONDS = 0.12
+"""The cursor must rest so long on a run before its details are read."""
+DETAILS_SECONDS = 2.0
+"""Between two readings of the details of a run at work."""
+TALL = 34
+"""Height from which the details have room for a chart."""
+BROAD = 100
+"""Width from which they have."""
+
+
+class RunsScreen(ConsoleScreen):
+    """Every run of the workspace.
+
+    Args:
+        workspace: Folder with `runs/`.
+        feed: What follows the runs. None: made here.
+        clock: Unix seconds. For tests that show a moment.
+    """
+
+    TITLE = "Runs"
+    HELP = (
+        "Every run of the workspace. Enter opens one; leaving the console stops none. "
+        "p, s, S and r tell the run under the cursor something; all other keys only change what you see."
+    )
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "RunTable"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "Filter", key_display="/", id="runs.filter",
+                tooltip="List the runs whose name, model, state or method has these words; !word: has not"),
+        Binding("o", "order", "Order", id="runs.order",
+                tooltip="Newest first, last activity, name, loss, state"),
+        Binding("p", "pause", "Pause or go on", show=False, id="runs.pause",
+                tooltip="Take no further step, everything stays in memory; again: go on"),
+        Binding("s,w", "save_now", "Save now", show=False, id="runs.save",
+                tooltip="Write a checkpoint after this step and go on"),
+        Binding("S", "stop", "Stop", show=False, id="runs.stop", tooltip="End the run. Asks how"),
+        Binding("r,R", "resume", "Resume", show=False, id="runs.resume",
+                tooltip="Go on with a run that is over, from its newest whole checkpoint"),
+        Binding("d", "demo", "Demo", id="runs.demo",
+                tooltip="Fine-tune the built-in model here: two minutes, no network"),
+        Binding("y", "copy_view", "Copy", id="runs.copy", tooltip="Copy the list as plain text"),
+    ]  # fmt: skip
+
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        feed: RunsFeed | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(workspace)
+        self.feed = feed or RunsFeed(Workspace(workspace).runs)
+        self.clock = clock
+        self.filter = ""
+        """The filter."""
+        self.order = "newest"
+        """A name of `ORDERS`."""
+        self.details: dict[str, Details] = {}
+        """The run under the cursor, and those it was on before; at most a few."""
+        self.devices: Sequence[DeviceReading] = ()
+        self.starting = False
+        """A demo is being started."""
+        self._select: str | None = None
+        self._again = asyncio.Event()
+        self._known: tuple[list[str], list[str]] | None = None
+        self._measured_at = 0.0
+        self._live_devices = False
+        self._details_due = 0.0
+        self._drawn_minute = 0
+
+    class RunsChanged(Message):
+        """Something may look different now. Neighbours in the queue are one."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, RunsScreen.RunsChanged)
+
+    # Work
+
+    @work(exclusive=True, group="follow-runs", description="Reading the runs", exit_on_error=False)
+    async def follow(self) -> None:
+        """Follow the runs for as long as the screen is there."""
+        while True:
+            look = await asyncio.to_thread(self.feed.look)
+            if look.changed or self.feed.active:
+                self.post_message(self.RunsChanged())
+            elif int(self.clock() // 60) != self._drawn_minute:
+                self.post_message(self.RunsChanged())  # how long ago things were
+            if look.more:
+                await asyncio.sleep(0.01)
+                continue
+            await self._measure()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), self._pause_seconds)
+            self._again.clear()
+
+    async def _measure(self) -> None:
+        """Read the devices: figures while a run is at work and somebody looks, else their names, once."""
+        live = self.feed.active
+        if live and self.is_current and time.monotonic() - self._measured_at >= MEASURE_SECONDS:
+            self.devices = await asyncio.to_thread(measure)
+            self._measured_at = time.monotonic()
+        elif live == self._live_devices and self.devices:
+            return
+        elif not live:
+            self.devices = await asyncio.to_thread(names)
+        self._live_devices = live
+        self.post_message(self.RunsChanged())
+
+    @property
+    def _pause_seconds(self) -> float:
+        if not self.is_current:
+            return HIDDEN_SECONDS
+        return ACTIVE_SECONDS if self.feed.active else RESTING_SECONDS
+
+    @work(exclusive=True, group="read-details", description="Reading the details of a run", exit_on_error=False)
+    async def read_details(self, summary: RunSummary, rest_seconds: float) -> None:
+        """Read what the details of one run say, once the cursor rests on it."""
+        await asyncio.sleep(rest_seconds)
+        from screens.runs.reading import read_details
+
+        self._details_due = time.monotonic() + DETAILS_SECONDS
+        found = await asyncio.to_thread(read_details, self._directory(summary), summary)
+        self.details.pop(summary.name, None)
+        self.details[summary.name] = found
+        while len(self.details) > 32:
+            del self.details[next(iter(self.details))]
+        self.show_details()
+
+    @work(thread=True, group="tell-run", description="Telling a run", exit_on_error=False)
+    def tell(self, summary: RunSummary, command: Command) -> None:
+        """Send a command and say what became of it."""
+        from screens.live.controls import in_words
+        from screens.runs.asking import tell
+
+        said = in_words(command)
+        self.app.call_from_thread(
+            self.notify, f"{said} asked. {summary.name} hears it at its next step.", timeout=4
+        )  # fmt: skip
+        worker = get_current_worker()
+        answer = tell(self._directory(summary), command, lambda: worker.is_cancelled)
+        self._look_at(summary.name)
+        if answer is not None:
+            did = "" if answer.accepted else " refused"
+            severity = "information" if answer.accepted else "warning"
+            self.app.call_from_thread(
+                self.notify, answer.detail, title=f"{summary.name}: {said}{did}", severity=severity
+            )
+
+    @work(exclusive=True, group="ask", description="Asking how to stop", exit_on_error=False)
+    async def ask_how_to_stop(self, summary: RunSummary) -> None:
+        """Stop as the user chooses, if he does."""
+        from screens.live.controls import what_stopping_now_loses
+        from screens.live.dialogs import StopDialog
+        from screens.runs.reading import kept_on_disk
+
+        state = await asyncio.to_thread(kept_on_disk, self._directory(summary), summary.step)
+        stopping = summary.state == "stopping"
+        choice = await self.app.push_screen_wait(
+            StopDialog(summary.name, what_stopping_now_loses(state), stopping=stopping)
+        )
+        if choice is not None:
+            self.tell(summary, choice)
+
+    @work(exclusive=True, group="ask", description="Resuming a run", exit_on_error=False)
+    async def ask_and_resume(self, summary: RunSummary) -> None:
+        """Go on with a run once the user has seen from where, and what has changed."""
+        resuming = await asyncio.to_thread(_resuming)
+        from tui.widgets.confirm import Confirm
+
+        run = self._directory(summary)
+        found = await asyncio.to_thread(resuming.prospect, run, summary.step)
+        question = f"Resume {summary.name}{' although something has changed' if found.changes else ''}?"
+        if await self.app.push_screen_wait(Confirm(question, resuming.consequence(found), yes="Resume")):
+            self.notify("Starting; the libraries take some seconds to load.", title=f"Resuming {summary.name}")
+            resumed = await asyncio.to_thread(resuming.resume, run, bool(found.changes))
+            self._look_at(summary.name)
+            self.notify(resuming.said(resumed), title=f"Resumed {summary.name}", timeout=10)
+
+    @work(exclusive=True, group="demo", description="Starting the demo", exit_on_error=False)
+    async def start_demo(self) -> None:
+        """Start the demo run and show it."""
+        if self.feed.active:
+            from tui.widgets.confirm import Confirm
+
+            told = f"{tally(self.feed.summaries.values())}: it will share this machine with them for two minutes."
+            if not await self.app.push_screen_wait(
+                Confirm("Start the demo beside what is running?", told, yes="Start")
+            ):
+                return
+        self.starting = True
+        self.show_runs()
+        try:
+            name, warning = await asyncio.to_thread(_start_demo, self.workspace)
+        finally:
+            self.starting = False
+            self.show_runs()
+        if warning:
+            self.notify(warning, severity="warning", timeout=15)
+        self._select = name
+        self._look_at(name)
+        self.post_message(OpenRun(name))
+
+    def _directory(self, summary: RunSummary) -> RunDirectory:
+        return RunDirectory(self.feed.folder / summary.name)
+
+    def _look_at(self, name: str) -> None:
+        self.feed.look_at(name)
+        self._again.set()
+
+    # Handlers
+
+    def on_mount(self) -> None:
+        self.show_runs()
+        self.follow()
+
+    @on(events.ScreenResume)
+    def _look_again(self) -> None:
+        self._again.set()
+        self.post_message(self.RunsChanged())
+
+    @on(RunsChanged)
+    def _redraw(self) -> None:
+        self._tell_app()
+        # Below a dialog every change would draw the dialog, too.
+        if self.is_current:
+            self.show_runs()
+
+    def _tell_app(self) -> None:
+        runs = self.feed.summaries
+        by_age = sorted(runs.values(), key=lambda summary: -summary.created)
+        known = ([run.name for run in by_age], [run.name for run in runs.values() if run.active])
+        if known != self._known:
+            self._known = known
+            self.post_message(RunsKnown(*known))
+
+    @on(RunTable.Moved)
+    def _moved(self) -> None:
+        self.show_details()
+        self._want_details(REST_SECONDS)
+
+    @on(RunTable.Opened)
+    def _opened(self, message: RunTable.Opened) -> None:
+        self.post_message(OpenRun(message.run))
+
+    @on(ControlLine.Pressed)
+    async def _pressed(self, message: ControlLine.Pressed) -> None:
+        await self.run_action(message.pressed.action)
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self.show_runs)
+
+    def _take_size(self, size: Size) -> None:
+        super()._take_size(size)
+        self.set_class(size.height >= TALL, "-tall")
+        self.set_class(size.width >= BROAD, "-broad")
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        self.filter = event.value
+        self.show_runs()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self._close_filter(keep=True)
+
+    # Keys
+
+    def action_filter(self) -> None:
+        """Write a filter."""
+        field = self.query_one("#filter", Input)
+        self.add_class("-filtering")
+        field.focus()
+
+    def _close_filter(self, *, keep: bool) -> None:
+        field = self.query_one("#filter", Input)
+        if not keep:
+            field.value = ""
+        self.set_class(bool(field.value), "-filtering")
+        self.query_one(RunTable).focus()
+
+    def step_out(self) -> bool:
+        if not self.has_class("-filtering"):
+            return False
+        self._close_filter(keep=False)
+        return True
+
+    def action_order(self) -> None:
+        """List in the next order."""
+        orders = list(ORDERS)
+        self.order = orders[(orders.index(self.order) + 1) % len(orders)]
+        self.notify(f"Order: {ORDERS[self.order][0]}.", timeout=3)
+        self.show_runs()
+
+    def _refused(self, action: str) -> RunSummary | None:
+        """Return the run under the cursor if `action` makes sense for it; else say why not."""
+        summary = self.query_one(RunTable).selected
+        if why_not := refusal(action, summary):
+            self.notify(why_not, severity="warning")
+            return None
+        return summary
+
+    def action_pause(self) -> None:
+        """Pause, or go on after a pause."""
+        if summary := self._refused("pause"):
+            self.tell(summary, Unpause() if summary.state == "paused" else Pause())
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        if summary := self._refused("save_now"):
+            self.tell(summary, SaveCheckpoint())
+
+    def action_stop(self) -> None:
+        """Ask how to stop."""
+        if summary := self._refused("stop"):
+            self.ask_how_to_stop(summary)
+
+    def action_resume(self) -> None:
+        """Ask, and go on with a run that is over."""
+        if summary := self._refused("resume"):
+            self.ask_and_resume(summary)
+
+    def action_demo(self) -> None:
+        """Start the demo."""
+        if self.starting:
+            self.notify("The demo is being started.")
+        else:
+            self.start_demo()
+
+    # View
+
+    def compose_body(self) -> ComposeResult:
+        glyphs: GlyphSet = self.terminal.glyphs  # type: ignore[assignment]
+        yield SummaryLine(glyphs)
+        yield TableHead()
+        yield RunTable(glyphs)
+        yield Emptiness()
+        field = Input(
+            id="filter", compact=True, placeholder="name, model, state; !word excludes", select_on_focus=False
+        )
+        field.cursor_blink = False
+        yield field
+        yield DetailsPane(glyphs)
+        strip = DeviceStrip()
+        strip.glyphs = glyphs
+        yield strip
+
+    @property
+    def rows(self) -> list[RunSummary]:
+        """The runs that are listed, in their order."""
+        return chosen(self.feed.summaries.values(), self.filter, self.order)
+
+    def show_runs(self) -> None:
+        """Put what is known on screen: what changed, where it is seen."""
+        now = self.clock()
+        self._drawn_minute = int(now // 60)
+        everything, rows = self.feed.summaries, self.rows
+        query = self.filter.strip()
+        self.sub_title = (
+            "Starting the demo ..." if self.starting else tally(everything.values(), len(rows) if query else None)
+        )
+        self.set_class(not rows, "-empty")
+        table = self.query_one(RunTable)
+        table.show(rows, now, self._select)
+        if self._select in everything:
+            self._select = None
+        head = self.query_one(TableHead)
+        head.columns = table.columns
+        head.redraw()
+        if not rows:
+            nothing = self.query_one(Emptiness)
+            folder = str(self.feed.folder)
+            nothing.said = nothing_found(query) if everything else nothing_yet(folder, reading=not self.feed.complete)
+            nothing.redraw()
+        line = self.query_one(SummaryLine)
+        line.summaries, line.now = list(everything.values()), now
+        line.redraw()
+        strip = self.query_one(DeviceStrip)
+        strip.show(self.devices, live=self._live_devices)
+        self.show_details()
+        self._want_details(0.0)
+
+    def show_details(self) -> None:
+        """Put the run under the cursor on screen."""
+        summary = self.query_one(RunTable).selected
+        details = self.details.get(summary.name) if summary is not None else None
+        self.query_one(DetailsPane).show(summary, details, self.clock())
+
+    def _want_details(self, rest_seconds: float) -> None:
+        """Have the details read if they are not known, or old."""
+        summary = self.query_one(RunTable).selected
+        if summary is None or self.has_class("-line"):
+            return
+        known = self.details.get(summary.name)
+        old = known is None or (
+            known.state.last_said != summary.last_said and time.monotonic() >= self._details_due
+        )  # fmt: skip
+        if old:
+            self.read_details(summary, rest_seconds)
+
+    def plain_text(self) -> str:
+        """Return the whole view as text."""
+        from screens.runs.twin import WIDTH, twin
+
+        summary = self.query_one(RunTable).selected
+        selected = (summary, self.details.get(summary.name)) if summary is not None else None
+        return twin(
+            list(self.feed.summaries.values()),
+            self.rows,
+            selected,
+            self.query_one(DeviceStrip).rows(WIDTH),
+            self.clock(),
+            query=self.filter.strip(),
+            folder=str(self.feed.folder),
+        )
+
+
+def _start_demo(workspace: Path) -> tuple[str, str]:
+    from screens.runs.starting import start_demo
+
+    return start_demo(workspace)
+
+
+def _resuming():  # type: ignore[no-untyped-def]
+    from screens.live import resuming
+
+    return resuming

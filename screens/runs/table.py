@@ -1,0 +1,255 @@
+"""The list of runs: draws the rows that are on screen, and sends the cells of them that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from engine.runs.summary import RunSummary
+from screens.live.cells import STYLES, Cells, Piece
+from screens.runs.columns import Column, cells, columns_for, heads
+from tui.widgets.chart.frame import Frame, Row, changes
+from tui.widgets.chart.glyphs import GlyphSet
+
+_CURSOR = str.maketrans({**{code: code.upper() for code in STYLES}, " ": "_"})
+"""Style codes -> those of the row with the cursor."""
+_PLAIN = {cursor: code for code, cursor in ((code, code.upper()) for code in STYLES)} | {"_": " "}
+
+
+class RunTable(ScrollView, can_focus=True):
+    """The rows of the list. `show` is all it needs; nothing here runs by itself."""
+
+    HELP = "Every run, one to a row. Enter opens it; the keys of the line below tell it something."
+    ALLOW_SELECT = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run live; its history when it is over"),
+        Binding("down,j", "move(1)", "Down", show=False, id="runs.down"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="runs.up"),
+        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="runs.half-down"),
+        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="runs.half-up"),
+        Binding("pagedown,space", "page(1)", "Page down", show=False, id="runs.page-down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="runs.page-up"),
+        Binding("home,g", "go(0)", "First", show=False, id="runs.first"),
+        Binding("end,G", "go(-1)", "Last", show=False, id="runs.last"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "run-table--cursor"}
+    DEFAULT_CSS = (
+        Cells.DEFAULT_CSS.replace("Cells {", "RunTable {", 1).replace("height: 1;", "height: 1fr;", 1)
+        + """
+    RunTable {
+        padding: 0 1;
+        overflow-x: hidden;
+        scrollbar-size-vertical: 1;
+        & > .run-table--cursor {
+            background: $block-cursor-blurred-background;
+            text-style: $block-cursor-blurred-text-style;
+        }
+        &:focus > .run-table--cursor {
+            background: $block-cursor-background;
+            text-style: $block-cursor-text-style;
+        }
+    }
+    """
+    )
+
+    class Moved(Message):
+        """The cursor is on another run."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, RunTable.Moved)
+
+    class Opened(Message):
+        """A run was chosen."""
+
+        def __init__(self, run: str) -> None:
+            self.run = run
+            super().__init__()
+
+    def __init__(self, glyphs: GlyphSet) -> None:
+        super().__init__()
+        self.rows: Sequence[RunSummary] = ()
+        self.columns: list[Column] = []
+        self.cursor = 0
+        """Row with the cursor; 0 when there is none."""
+        self._glyphs = glyphs
+        self._now = 0.0
+        self._frame: Frame | None = None
+        self._styles: dict[str, Style] = {}
+
+    @property
+    def selected(self) -> RunSummary | None:
+        """The run under the cursor; None in an empty list."""
+        return self.rows[self.cursor] if self.cursor < len(self.rows) else None
+
+    def show(self, rows: Sequence[RunSummary], now: float, select: str | None = None) -> None:
+        """Draw `rows`, and repaint the cells that differ. The cursor stays on its run, or else in its row.
+
+        Args:
+            rows: All that are listed.
+            now: Unix seconds.
+            select: Name of a run to put the cursor on.
+        """
+        before = self.selected
+        name = select or (before.name if before is not None else None)
+        self.rows, self._now = rows, now
+        at = next((index for index, row in enumerate(rows) if row.name == name), None)
+        self.cursor = at if at is not None else max(0, min(self.cursor, len(rows) - 1))
+        self._fit()
+        if self.size.height:
+            self._scroll_to_cursor()
+        self.redraw()
+        after = self.selected
+        if (before and before.name) != (after and after.name):
+            self.post_message(self.Moved())
+
+    def redraw(self) -> None:
+        """Draw anew, and repaint the cells that differ."""
+        old = self._frame
+        size = self.scrollable_content_region.size
+        if old is None or not size:
+            return
+        new = self._frame = self._drawn(size)
+        if len(old.text) != size.height or len(old.text[0]) != size.width:
+            self.refresh()
+            return
+        regions = [Region(x, y, run, 1) for x, y, run in changes(old, new)]
+        if regions:
+            self.refresh(*regions)
+
+    # Drawing
+
+    def _fit(self) -> None:
+        width = self.scrollable_content_region.width
+        self.virtual_size = Size(width, len(self.rows))
+        # A scroll bar that has just come or gone changes the width; it is known at the next layout.
+        self.columns = columns_for(self.rows, width) if width else []
+
+    def _drawn(self, size: Size) -> Frame:
+        first = self.scroll_offset.y
+        text, styles = [], []
+        for index in range(first, first + size.height):
+            row = Row(size.width)
+            x = 0
+            for piece, style in self._pieces(index):
+                x = row.put(x, piece, style)
+            drawn = "".join(row.styles)
+            text.append("".join(row.text))
+            styles.append(drawn.translate(_CURSOR) if index == self.cursor and self.rows else drawn)
+        return Frame(tuple(text), tuple(styles))
+
+    def _pieces(self, index: int) -> list[Piece]:
+        return cells(self.rows[index], self.columns, self._now, self._glyphs) if index < len(self.rows) else []
+
+    def render_line(self, y: int) -> Strip:
+        size = self.scrollable_content_region.size
+        frame = self._frame
+        if frame is None or len(frame.text) != size.height or (size.height and len(frame.text[0]) != size.width):
+            frame = self._frame = self._drawn(size)
+        if y >= len(frame.text):
+            return Strip.blank(size.width, self.rich_style)
+        return Strip([Segment(text, self._style(code)) for text, code in frame.runs(y)], size.width)
+
+    def _style(self, code: str) -> Style:
+        style = self._styles.get(code)
+        if style is None:
+            part = STYLES.get(_PLAIN.get(code, code))
+            style = self.rich_style if part is None else self.get_component_rich_style(part)
+            if code in _PLAIN:
+                cursor = self.get_component_rich_style("run-table--cursor")
+                style += Style(
+                    color=cursor.color if code == "_" else None, bgcolor=cursor.bgcolor,
+                    reverse=cursor.reverse, underline=cursor.underline, bold=cursor.bold,
+                )  # fmt: skip
+            self._styles[code] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        self._styles.clear()
+        super().notify_style_update()
+
+    def watch_has_focus(self, value: bool) -> None:
+        self._styles.clear()
+        super().watch_has_focus(value)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        if round(old_value) != round(new_value):
+            self._frame = None
+        super().watch_scroll_y(old_value, new_value)
+
+    def on_resize(self) -> None:
+        self._frame = None
+        self._fit()
+        self._scroll_to_cursor()
+        self.refresh()
+
+    # Moving
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to open while something is listed."""
+        del parameters
+        return action != "open" or bool(self.rows)
+
+    def _scroll_to_cursor(self) -> None:
+        height = self.scrollable_content_region.height
+        top = self.scroll_offset.y
+        if height <= 0:
+            return
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False)
+
+    def _move_to(self, row: int) -> None:
+        row = max(0, min(len(self.rows) - 1, row))
+        if row == self.cursor or not self.rows:
+            return
+        self.cursor = row
+        self._scroll_to_cursor()
+        self.redraw()
+        self.post_message(self.Moved())
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor by rows."""
+        self._move_to(self.cursor + rows)
+
+    def action_page(self, pages: float) -> None:
+        """Move the cursor by pages."""
+        self._move_to(self.cursor + int(pages * max(1, self.scrollable_content_region.height)))
+
+    def action_go(self, row: int) -> None:
+        """Move the cursor to a row; -1 is the last."""
+        self._move_to(row if row >= 0 else len(self.rows) - 1)
+
+    def action_open(self) -> None:
+        """Open the run under the cursor."""
+        if self.selected is not None:
+            self.post_message(self.Opened(self.selected.name))
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        row = self.scroll_offset.y + offset.y if offset is not None else -1
+        if not 0 <= row < len(self.rows):
+            return
+        if row == self.cursor and event.chain > 1:
+            self.action_open()
+        self._move_to(row)
+
+
+class TableHead(Cells):
+    """The titles of the columns."""
+
+    DEFAULT_CSS = "TableHead { padding: 0 1; }"
+    columns: Sequence[Column] = ()
+
+    def pieces(self, width: int, height: int) -> list[list[Piece]]:
+        del width, height
+        return [heads(self.columns)]
