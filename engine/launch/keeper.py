@@ -34,6 +34,7 @@ from engine.runs.liveness import HEARTBEAT_SECONDS, Life, beat, liveness
 EX_TEMPFAIL = 75
 """Exit status when the run is busy or cannot be started; the reason is on stderr."""
 _PR_SET_CHILD_SUBREAPER = 36
+_TEARDOWN_SECONDS = 60.0
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -92,6 +93,8 @@ class Keeper:
     kill_at: float | None = None
     """Monotonic time at which a worker that was told to stop now is killed."""
     killed: bool = False
+    ending: bool = False
+    """The worker has said that it ended; its process has not gone yet."""
     _commands_offset: int = 0
     _oom_kills_before: int = 0
 
@@ -186,6 +189,10 @@ class Keeper:
         assert self.worker is not None
         if self.killed:
             return
+        if not self.ending and b'"event":"RunEnded"' in _last_bytes(self.run / "events.jsonl"):
+            # It has obeyed and is only taking its libraries down, which needs 10 s on a busy machine.
+            self.ending, self.kill_at = True, time.monotonic() + _TEARDOWN_SECONDS
+            return
         self.killed = True
         confirmed = events.CommandConfirmed(
             command_id="",
@@ -246,6 +253,15 @@ def _previous_attempt(record: Path) -> int:
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return 0
     return attempt if isinstance(attempt, int) and attempt > 0 else 0
+
+
+def _last_bytes(path: Path, count: int = 4096) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - count))
+            return file.read(count)
+    except OSError:
+        return b""
 
 
 def _children() -> list[int]:

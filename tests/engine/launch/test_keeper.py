@@ -180,6 +180,23 @@ def test_a_worker_that_ignores_stop_now_is_killed_with_its_group_after_the_grace
     assert [event.by for event in confirmed] == ["keeper"]
 
 
+def test_a_worker_that_has_said_its_end_is_not_killed_for_a_slow_exit(runs: Runs) -> None:
+    run = runs.create()
+    runs.start(
+        run,
+        """
+        while not (run / "commands.jsonl").exists():
+            time.sleep(0.01)
+        say(events.RunEnded("stopped", 1, 1.0))
+        time.sleep(1.0)
+        """,
+        grace_seconds=0.2,
+    )
+    launching.send(run, commands.Stop(save=False))
+    ended = wait_for(lambda: exited(run))
+    assert (ended.exit_code, ended.signal) == (0, None)
+
+
 def test_stop_with_saving_never_kills(runs: Runs) -> None:
     run = runs.create()
     runs.start(run, "time.sleep(1.0); say(events.RunEnded('stopped', 1, 1.0))", grace_seconds=0.1)
