@@ -119,7 +119,7 @@ class Control:
 def _parse(line: bytes) -> Heard | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None

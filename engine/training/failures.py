@@ -29,7 +29,7 @@ def explained(error: BaseException, stage: str) -> EngineError:
         return error
     chain = _chain(error)
     said = " ".join(str(one) for one in chain).lower()
-    first = redacted(_first_line(error))
+    first = _first_line(error)
     full = any(isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT) for one in chain)
     if full or any(text in said for text in _FULL):
         return DiskFull(
@@ -71,4 +71,5 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    return text.splitlines()[0][:400] if text else "no message"
+    # Redacted first: half a token is no longer recognised, and still half a token.
+    return redacted(text.splitlines()[0])[:400] if text else "no message"

@@ -16,9 +16,12 @@ from engine.events import Event
 from engine.journal import Journal
 
 _SECRETS = re.compile(
-    r"\b(?:hf|sk|gh[opsu]|wandb|xox[bap])[-_][A-Za-z0-9_-]{12,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=[Bb]earer )\S{8,}"
+    r"(?<![A-Za-z0-9])(?:hf|sk|gh[opsu]|github_pat|glpat|wandb|xox[bap])[-_](?=[A-Za-z_-]*[A-Z0-9])[A-Za-z0-9_-]{12,}"
+    r"|(?<=://)[^/\s]+(?=@)|(?<=[Bb]earer )\S{8,}"
+    r"|(?P<name>(?i:api_?key|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"',)}\]]{8,}"
 )
-"""Tokens of the services these libraries talk to, `user:password@` in addresses, and bearer tokens."""
+"""Tokens of the services these libraries talk to, what stands before `@` in addresses, bearer tokens, and values that
+are called secret. A token has a digit or a capital: `hf_hub_download` is a function."""
 
 
 @dataclass(slots=True)
@@ -52,16 +55,16 @@ class Reporter:
 
     def warn(self, code: str, message: str, remedy: str = "") -> None:
         """Say something the user should know."""
-        self.say(events.Warned(code, redacted(message), remedy))
+        self.say(events.Warned(code, redacted(message), redacted(remedy)))
 
     def end(self, outcome: str, step: int, *, detail: str = "", error: EngineError | None = None) -> None:
         """Say how the run ended. A failure's sentence, code and remedy come from `error`."""
-        ended = events.RunEnded(outcome, step, round(time.monotonic() - self.began, 3), detail)
+        ended = events.RunEnded(outcome, step, round(time.monotonic() - self.began, 3), redacted(detail))
         if error is not None:
-            ended = replace(ended, detail=redacted(error.message), code=error.code, remedy=error.remedy)
+            ended = replace(ended, detail=redacted(error.message), code=error.code, remedy=redacted(error.remedy))
         self.say(ended, durable=True)
 
 
 def redacted(text: str) -> str:
     """Return `text` without anything that looks like a secret. For errors of libraries, which quote what they got."""
-    return _SECRETS.sub("[secret]", text)
+    return _SECRETS.sub(lambda found: f"{found['name'] or ''}[secret]", text)
