@@ -7,15 +7,27 @@ shapes taken are `instruction, input, output`, `question, answer`, `prompt, comp
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine.errors import DataError, NotFound
 
 _MAX_LINE_BYTES = 64 << 20
 _SHOWN_PROBLEMS = 5
+_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
+    (rb"version https://git-lfs", "a git-lfs pointer, not the file", "Run `git lfs pull`."),
+    (rb"\x1f\x8b", "compressed with gzip", "Unpack it with `gunzip`."),
+    (rb"PK\x03\x04", "a zip archive", "Unpack it."),
+    (rb"PAR1", "a Parquet file", "Convert it to JSON lines, for example with `pandas.read_parquet` and `to_json`."),
+    (rb"\xff\xfe|\xfe\xff", "UTF-16 text", "Convert it with `iconv -f UTF-16 -t UTF-8`."),
+    (rb"(?i)<(?:!doctype|html|\?xml)", "a web page", "Download the file itself, not the page that shows it."),
+    (rb'\[\s*(?:["{[]|$)', "a JSON array", "Write one object per line: `jq -c '.[]'` does."),
+    (rb"\{\s*$", "an object over several lines", "Write one object per line: `jq -c .` does."),
+)
+"""How the first line begins of files that are not JSON lines, what they are, and what to do."""
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 SHAPES: Mapping[tuple[str, str], str] = {
     ("instruction", "output"): "input",
@@ -73,14 +85,17 @@ def read_rows(path: Path, *, limit: int | None = None) -> Iterator[Row | Problem
     seen = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+            for number, line in enumerate(_lines(file), start=1):
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if not text.strip():
                     continue
                 if limit is not None and seen >= limit:
                     return
                 seen += 1
-                yield parse_row(path, number, text)
+                if len(line) >= _MAX_LINE_BYTES:
+                    yield Problem(path, number, f"longer than {_MAX_LINE_BYTES >> 20} MB", malformed=True)
+                else:
+                    yield parse_row(path, number, text)
     except FileNotFoundError:
         raise NotFound(f"There is no data file {path}.", remedy="Check the path in the data section.") from None
     except OSError as error:
@@ -98,7 +113,12 @@ def parse_row(path: Path, number: int, line: bytes) -> Row | Problem:
     if not isinstance(record, dict):
         return Problem(path, number, f"a JSON object is needed, not {_kind(record)}", malformed=True)
     metadata = record.get("metadata")
-    parsed = _from_messages(record) if "messages" in record else _from_pair(record)
+    pair = _pair(record)
+    # Files that mix shapes fill the keys of the other one with null.
+    if "messages" in record and (pair is None or record["messages"] is not None):
+        parsed = _from_messages(record)
+    else:
+        parsed = _from_pair(record, pair)
     if isinstance(parsed, str):
         return Problem(path, number, parsed, malformed=False)
     prompt, completion = parsed
@@ -120,10 +140,12 @@ def check_file(path: Path) -> tuple[int, list[Problem]]:
             problems.append(item)
     malformed = [problem for problem in problems if problem.malformed]
     if malformed:
+        if foreign := _foreign(_beginning(path)):
+            raise DataError(f"{path} is {foreign[0]}.", remedy=foreign[1])
         shown = "; ".join(f"line {p.line}: {p.reason}" for p in malformed[:_SHOWN_PROBLEMS])
         more = f" and {len(malformed) - _SHOWN_PROBLEMS} more" if len(malformed) > _SHOWN_PROBLEMS else ""
         raise DataError(
-            f"{path} has {len(malformed)} lines that are not JSON objects ({shown}{more}).",
+            f"{path} has {_lines_text(len(malformed))} ({shown}{more}).",
             remedy="Correct or delete those lines. Nothing was started.",
         )
     if not rows:
@@ -135,27 +157,49 @@ def check_file(path: Path) -> tuple[int, list[Problem]]:
     return rows, problems
 
 
-def _from_pair(record: dict[str, Any]) -> tuple[list[Message], list[Message]] | str:
-    for (question, answer), context in SHAPES.items():
-        if question in record and answer in record:
-            asked, said = record[question], record[answer]
-            if isinstance(asked, list) and isinstance(said, list):
-                return _split(_messages(asked), _messages(said))
-            if not isinstance(asked, str) or not isinstance(said, str):
-                wrong = question if not isinstance(asked, str) else answer
-                return f"{wrong} is {_kind(record[wrong])}, not text"
-            extra = record.get(context) if context else None
-            if isinstance(extra, str) and extra.strip():
-                asked = f"{asked}\n\n{extra}"
-            if not asked.strip():
-                return f"{question} is empty"
-            if not said.strip():
-                return f"{answer} is empty"
-            system = record.get("system")
-            first = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
-            return [*first, {"role": "user", "content": asked}], [{"role": "assistant", "content": said}]
-    keys = ", ".join(list(record)[:6]) or "none"
-    return f"no question and answer among its keys ({keys[:120]})"
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file. Of one over the limit only the beginning; a file may end its lines with CR alone."""
+    first = True
+    while line := file.readline(_MAX_LINE_BYTES):
+        if len(line) == _MAX_LINE_BYTES:
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(_MAX_LINE_BYTES)
+        elif first and not line.endswith(b"\n") and b"\r" in line.rstrip():
+            yield from line.split(b"\r")
+            return
+        first = False
+        yield line
+
+
+def _pair(record: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the keys of question and answer, of several those that are not null; None when there are none."""
+    pairs = [pair for pair in SHAPES if pair[0] in record and pair[1] in record]
+    filled = (pair for pair in pairs if record[pair[0]] is not None or record[pair[1]] is not None)
+    return next(filled, pairs[0] if pairs else None)
+
+
+def _from_pair(record: dict[str, Any], pair: tuple[str, str] | None) -> tuple[list[Message], list[Message]] | str:
+    if pair is None:
+        keys = ", ".join(list(record)[:6]) or "none"
+        return f"no question and answer among its keys ({keys[:120]})"
+    question, answer = pair
+    asked, said, context = record[question], record[answer], SHAPES[pair]
+    if isinstance(asked, list) and isinstance(said, list):
+        return _split(_messages(asked), _messages(said))
+    if not isinstance(asked, str) or not isinstance(said, str):
+        wrong = question if not isinstance(asked, str) else answer
+        return f"{wrong} is {_kind(record[wrong])}, not text"
+    extra = record.get(context) if context else None
+    if isinstance(extra, str) and extra.strip():
+        asked = f"{asked}\n\n{extra}"
+    if not asked.strip():
+        return f"{question} is empty"
+    if not said.strip():
+        return f"{answer} is empty"
+    system = record.get("system")
+    first = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    return [*first, {"role": "user", "content": asked}], [{"role": "assistant", "content": said}]
 
 
 def _from_messages(record: dict[str, Any]) -> tuple[list[Message], list[Message]] | str:
@@ -164,8 +208,6 @@ def _from_messages(record: dict[str, Any]) -> tuple[list[Message], list[Message]
         return messages
     if not messages:
         return "messages is empty"
-    if messages[-1]["role"] != "assistant":
-        return f"the last message is {messages[-1]['role']}'s, not the assistant's"
     return _split(messages[:-1], messages[-1:])
 
 
@@ -174,6 +216,8 @@ def _split(prompt: list[Message] | str, completion: list[Message] | str) -> tupl
         return prompt
     if isinstance(completion, str):
         return completion
+    if completion and completion[-1]["role"] != "assistant":
+        return f"the last message is {completion[-1]['role']}'s, not the assistant's"
     if not prompt:
         return "there is no question before the answer"
     if not any(message["content"].strip() for message in completion):
@@ -190,31 +234,62 @@ def _messages(value: object) -> list[Message] | str:
         if not isinstance(message, dict):
             return f"message {position} is {_kind(message)}, not an object"
         role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str):
+            return f"message {position} has {_kind(role)} for a role"
         if role not in ROLES:
-            return f"message {position} has the role {str(role)[:40]!r}"
+            return f"message {position} has the role {role[:40]!r}"
         if not isinstance(content, str):
             return f"message {position} has {_kind(content)} for content"
-        found.append({"role": str(role), "content": content})
+        found.append({"role": role, "content": content})
     return found
 
 
 def _why_not_json(line: bytes) -> str:
     """Return a plain reason. The standard parser is asked again because its messages have positions."""
-    if line.startswith(b"version https://git-lfs"):
-        return "this is a git-lfs pointer, not the file; run `git lfs pull`"
+    if foreign := _foreign(line):
+        return f"this is {foreign[0]}"
     if b"\x00" in line[:4096]:
         return "it has NUL bytes; the file is not UTF-8 text"
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8").rstrip()
     except UnicodeDecodeError as error:
         return f"byte {error.start + 1} is not UTF-8"
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        return f"{error.msg} at column {error.colno}"
+        return _plainly(error)
     except RecursionError:
         return "nested too deeply"
     return "not standard JSON (NaN, a lone surrogate or a number out of range)"
+
+
+def _plainly(error: json.JSONDecodeError) -> str:
+    """Return the commonest mistakes in words of their own, the others in the parser's."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].strip()
+    if after.startswith(("}", "]")) and before.endswith(","):
+        return f"trailing comma at column {len(before)}"
+    if error.msg.startswith("Illegal trailing comma"):  # Python 3.13 finds the comma itself
+        return f"trailing comma at column {error.colno}"
+    if after.startswith("'"):
+        return f"single quotes at column {error.colno}, where JSON has double ones"
+    if not after:
+        return f"it ends in the middle, at column {error.colno}"
+    return f"{error.msg} at column {error.colno}"
+
+
+def _foreign(beginning: bytes) -> tuple[str, str] | None:
+    """Return what a file that begins like this is, and what to do; None when it may be JSON lines."""
+    beginning = beginning.lstrip()
+    return next(((what, remedy) for pattern, what, remedy in _FOREIGN if re.match(pattern, beginning)), None)
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0]
+
+
+def _lines_text(count: int) -> str:
+    return "1 line that is not a JSON object" if count == 1 else f"{count} lines that are not JSON objects"
 
 
 def _kind(value: object) -> str:
