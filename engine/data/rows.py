@@ -174,9 +174,13 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _pair(record: dict[str, Any]) -> tuple[str, str] | None:
     """Return the keys of question and answer, of several those that are not null; None when there are none."""
-    pairs = [pair for pair in SHAPES if pair[0] in record and pair[1] in record]
-    filled = (pair for pair in pairs if record[pair[0]] is not None or record[pair[1]] is not None)
-    return next(filled, pairs[0] if pairs else None)
+    empty = None
+    for question, answer in SHAPES:
+        if question in record and answer in record:
+            if record[question] is not None or record[answer] is not None:
+                return question, answer
+            empty = empty or (question, answer)
+    return empty
 
 
 def _from_pair(record: dict[str, Any], pair: tuple[str, str] | None) -> tuple[list[Message], list[Message]] | str:
