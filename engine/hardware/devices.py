@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -106,9 +107,14 @@ def process_bytes(pid: int | None = None) -> int | None:
 
     try:
         process = psutil.Process(pid)
-        return int(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]))
+        used = int(process.memory_info().rss)
+        children = process.children(recursive=True)
     except psutil.Error:
         return None
+    for child in children:
+        with contextlib.suppress(psutil.Error):  # loader workers come and go
+            used += int(child.memory_info().rss)
+    return used
 
 
 _asked: list[bool] = []

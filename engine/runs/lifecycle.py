@@ -31,7 +31,10 @@ class Lifecycle:
 
     def apply(self, event: Event) -> None:
         """Take one event. Those that say nothing about the state are passed over."""
-        if isinstance(event, events.KeeperStarted):
+        if isinstance(event, events.StepFinished):
+            # Said by TrainingStarted and RunUnpaused too, but a reader of a log's end may not have seen those.
+            self.training, self.paused = True, False
+        elif isinstance(event, events.KeeperStarted):
             self.attempt = event.attempt
             self.training = self.paused = self.stopping = False
             self.ended = self.exited = None

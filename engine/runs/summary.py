@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine import events
+from engine.errors import EngineError
 from engine.runs.directory import RunDirectory, all_runs
-from engine.runs.follow import head, tail
+from engine.runs.follow import Record, head, tail
 from engine.runs.lifecycle import ACTIVE, Lifecycle, State
 from engine.runs.liveness import Life, liveness
 
 _LOSSES_KEPT = 64
 """Points of the sparkline: the newest, as many as the list ever draws."""
+_TAIL_BYTES = (64 << 10, 1 << 20, 8 << 20)
+"""How much of a log's end is read until a step is found. A paused run says 200 bytes of its device every 5 s: its last
+step is 64 kB back after half an hour and 8 MB back after two days."""
+_FOUND = (events.StepFinished, events.TrainingStarted, events.KeeperStarted)
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ class RunSummary:
     last_said: float = 0.0
     """Unix time of the newest event."""
     explanation: str = ""
-    """How it ended, in words; empty while it has not."""
+    """How it ended, in words, or why that cannot be told; empty while it is active."""
 
     @property
     def progress(self) -> float:
@@ -66,15 +71,23 @@ class RunSummary:
 
 
 def summarise(run: RunDirectory) -> RunSummary:
-    """Read at most 64 kB from either end of the log; a few hundred microseconds, whatever its length."""
+    """Read the two ends of the log: some 80 kB and a few hundred microseconds, whatever its length.
+
+    Raises:
+        WorkspaceError: The log is there and cannot be read.
+    """
     lifecycle = Lifecycle()
-    summary = RunSummary(
-        name=run.name, path=str(run.path), state="unknown", method="", model="", parent=None, created=0.0, step=0,
-        total_steps=0, loss=None,
-    )  # fmt: skip
+    summary = _empty(run)
     seen = 0
     seconds: list[float] = []
-    for record in (*head(run.events), *tail(run.events)):
+    first, last = head(run.events), _tail_with_a_step(run.events)
+    unseen = bool(first and last) and last[0].seq > first[-1].seq + 1
+    for record in (*first, *last):
+        if unseen and record is last[0]:
+            # What the beginning said of pauses and ends may be long over.
+            lifecycle = Lifecycle(attempt=lifecycle.attempt)
+            summary.losses.clear()
+            seconds.clear()
         if record.seq <= seen:
             continue  # a short log: the ends overlap
         seen = record.seq
@@ -97,8 +110,11 @@ def summarise(run: RunDirectory) -> RunSummary:
         elif isinstance(event, events.RunEnded | events.CheckpointSaved):
             summary.step = max(summary.step, event.step)
     del summary.losses[:-_LOSSES_KEPT]
-    summary.state = lifecycle.state(Life.DEAD if lifecycle.over else liveness(run.path).life)
+    found = None if lifecycle.over else liveness(run.path)
+    summary.state = lifecycle.state(found.life if found else Life.DEAD)
     summary.explanation = lifecycle.explanation()
+    if not summary.explanation and found is not None:
+        summary.explanation = _without_a_word(summary.state, lifecycle.attempt, found.reason)
     newest = sorted(seconds[-_LOSSES_KEPT:])
     if newest:
         summary.seconds_per_step = newest[len(newest) // 2]
@@ -108,8 +124,11 @@ def summarise(run: RunDirectory) -> RunSummary:
 
 
 def summarise_all(runs: Path) -> list[RunSummary]:
-    """Return every run of the workspace: those at work first, then the newest first."""
-    return in_order(summarise(run) for run in all_runs(runs))
+    """Return every run of the workspace: those at work first, then the newest first.
+
+    A run whose log cannot be read is "unknown", with the reason.
+    """
+    return in_order(_summarise_if_readable(run) for run in all_runs(runs))
 
 
 def in_order(summaries: Iterable[RunSummary]) -> list[RunSummary]:
@@ -124,3 +143,36 @@ def age_text(since: float, now: float | None = None) -> str:
         if seconds < limit:
             return f"{int(seconds / size)} {unit}"
     return f"{int(seconds / 86400)} d"
+
+
+def _summarise_if_readable(run: RunDirectory) -> RunSummary:
+    try:
+        return summarise(run)
+    except EngineError as error:
+        return replace(_empty(run), explanation=str(error))
+
+
+def _empty(run: RunDirectory) -> RunSummary:
+    return RunSummary(
+        name=run.name, path=str(run.path), state="unknown", method="", model="", parent=None, created=0.0, step=0,
+        total_steps=0, loss=None,
+    )  # fmt: skip
+
+
+def _tail_with_a_step(path: Path) -> list[Record]:
+    """Return the end of a log, reaching back to a step if there is one near."""
+    records: list[Record] = []
+    for max_bytes in _TAIL_BYTES:
+        records = tail(path, max_bytes)
+        if any(isinstance(record.event, _FOUND) for record in records):
+            break
+    return records
+
+
+def _without_a_word(state: State, attempt: int, reason: str) -> str:
+    """Return what can be said of a run whose log does not say how it ended."""
+    if state == "unknown":
+        return f"Nobody can say whether it still runs: {reason}. It is left alone."
+    if state == "died":
+        return f"It ended without a word: {reason}." if attempt else "It was never started."
+    return ""
