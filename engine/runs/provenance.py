@@ -54,6 +54,8 @@ class ModelSource:
     """What `from_pretrained` is given: an absolute folder or a Hub name."""
     fingerprint: str
     """Of a folder's contents; for a Hub model the commit in the local cache, empty before the first download."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub model; None is "main"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def read_provenance(run: RunDirectory) -> Provenance:
         raw["model"] = ModelSource(**raw["model"])
         raw["data"] = [DataFile(**entry) for entry in raw["data"]]
         return Provenance(**raw)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise WorkspaceError(
             f"{run.provenance} cannot be read: {error}.",
             remedy="Restore it from a backup, or start a new run from the same run.yaml.",
@@ -138,7 +140,7 @@ def data_file(role: str, given: str, path: Path, rows: int) -> DataFile:
 def model_source(given: str, kind: str, source: str, revision: str | None) -> ModelSource:
     """Return where the base model is and what identifies its weights."""
     if kind == "hub":
-        return ModelSource(given, kind, source, cached_commit(source, revision))
+        return ModelSource(given, kind, source, cached_commit(source, revision), revision)
     return ModelSource(given, kind, source, folder_fingerprint(Path(source)))
 
 
@@ -150,7 +152,10 @@ def folder_fingerprint(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt") or not path.is_file():
+        if (
+            path.suffix not in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
+            or not path.is_file()
+        ):
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
@@ -172,36 +177,50 @@ def cached_commit(name: str, revision: str | None) -> str:
     reference = Path(home) / f"models--{name.replace('/', '--')}" / "refs" / (revision or "main")
     try:
         return reference.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return ""
 
 
 def changes_since(run: RunDirectory) -> list[str]:
     """Return in sentences what is no longer as it was when the run was made: settings, data, base model."""
     then = read_provenance(run)
-    found = []
+    found = [_changed_config(run, then), *map(_changed_file, then.data), _changed_model(then.model)]
+    return list(dict.fromkeys(change for change in found if change))
+
+
+def _changed_config(run: RunDirectory, then: Provenance) -> str:
     try:
-        text = run.config.read_bytes()
-    except OSError:
-        found.append(f"{run.config} is missing")
-    else:
-        if hashlib.sha256(text).hexdigest() != then.config_sha256:
-            found.append("run.yaml was edited")
-    for file in then.data:
-        path = Path(file.path)
-        if not path.is_file():
-            found.append(f"{file.given} is gone ({file.path})")
-        elif path.stat().st_size != file.used_bytes or sha256(path) != file.sha256:
-            found.append(f"{file.given} was changed")
-    if then.model.kind == "hub":
-        commit = cached_commit(then.model.source, None)
-        if then.model.fingerprint and commit and commit != then.model.fingerprint:
-            found.append(f"{then.model.given} is at commit {commit[:10]}, it was at {then.model.fingerprint[:10]}")
-    elif not Path(then.model.source).is_dir():
-        found.append(f"the model folder {then.model.source} is gone")
-    elif folder_fingerprint(Path(then.model.source)) != then.model.fingerprint:
-        found.append(f"the files of the model {then.model.given} were changed")
-    return found
+        changed = hashlib.sha256(run.config.read_bytes()).hexdigest() != then.config_sha256
+    except OSError as error:
+        return f"run.yaml {_gone_or_unreadable(error)} ({run.config})"
+    return "run.yaml was edited" if changed else ""
+
+
+def _changed_file(file: DataFile) -> str:
+    path = Path(file.path)
+    try:
+        changed = path.stat().st_size != file.used_bytes or sha256(path) != file.sha256
+    except OSError as error:
+        return f"{file.given} {_gone_or_unreadable(error)} ({file.path})"
+    return f"{file.given} was changed" if changed else ""
+
+
+def _changed_model(model: ModelSource) -> str:
+    if model.kind == "hub":
+        commit = cached_commit(model.source, model.revision)
+        if model.fingerprint and commit and commit != model.fingerprint:
+            return f"{model.given} is at commit {commit[:10]}, it was at {model.fingerprint[:10]}"
+        return ""
+    try:
+        changed = folder_fingerprint(Path(model.source)) != model.fingerprint
+    except OSError as error:
+        return f"the model folder {_gone_or_unreadable(error)} ({model.source})"
+    return f"the files of the model {model.given} were changed" if changed else ""
+
+
+def _gone_or_unreadable(error: OSError) -> str:
+    gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return "is gone" if gone else f"cannot be read: {error.strerror}"
 
 
 def versions() -> dict[str, str]:
