@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -15,11 +15,12 @@ from engine.runs.summary import RunSummary
 from screens.live.cells import Cells, Piece, length
 from screens.runs.controls import Control, controls
 from screens.runs.facts import facts
-from screens.runs.reading import Details
 from tui.display import plain, truncate
-from tui.widgets.chart import Chart
-from tui.widgets.chart.draw import Memory
 from tui.widgets.chart.glyphs import GlyphSet
+
+if TYPE_CHECKING:
+    from screens.runs.loss_chart import LossChart
+    from screens.runs.reading import Details
 
 
 class ControlLine(Cells):
@@ -88,64 +89,44 @@ class Facts(Cells):
         return facts(self.summary, self.details, self.now, width, height, self.glyphs)
 
 
-class LossChart(Chart, can_focus=False):
-    """The loss of one run after another."""
-
-    def forget(self) -> None:
-        """Fit the axes anew: another run follows."""
-        self._memory = Memory()
-
-    def on_click(self, event: events.Click) -> None:
-        event.prevent_default()  # no crosshair: it could not be moved without the focus
-
-
 class DetailsPane(Widget):
-    """Shows one run. The chart is there where the style sheet has room for it."""
+    """Shows one run."""
 
     ALLOW_SELECT: ClassVar[bool] = False
 
-    def __init__(self, glyphs: GlyphSet) -> None:
+    glyphs: GlyphSet = "braille"
+
+    def __init__(self) -> None:
         super().__init__()
-        self._glyphs = glyphs
-        self._drawn: Details | None = None
-        self._chart = LossChart("loss", glyphs=glyphs, empty="", smoothing=0.0)
+        self._chart: LossChart | None = None
         self._facts = Facts()
-        self._facts.glyphs = glyphs
         self._line = ControlLine()
 
     def compose(self) -> ComposeResult:
         yield self._line
         with Container(id="inside"):
             yield self._facts
-            yield self._chart
 
-    def show(self, summary: RunSummary | None, details: Details | None, now: float) -> None:
+    def show(self, summary: RunSummary | None, details: Details | None, now: float, *, with_chart: bool) -> None:
         """Draw what differs.
 
         Args:
             summary: The run; None when there is none.
             details: Of this run; None while they are being read: then the old chart stays for that moment.
             now: Unix seconds.
+            with_chart: Whether there is room for one.
         """
         self._line.name_shown = plain(summary.name, limit=80) if summary is not None else ""
         self._line.controls = controls(summary) if summary is not None else ()
         self._line.redraw()
         self._facts.summary, self._facts.details, self._facts.now = summary, details, now
+        self._facts.glyphs = self.glyphs
         self._facts.redraw()
-        if details is not None and details is not self._drawn:
-            other = self._drawn is None or self._drawn.name != details.name
-            self._drawn = details
-            self._draw_chart(summary, details, other=other)
+        if with_chart and details is not None and self.is_mounted:
+            if self._chart is None:
+                # After the first paint: 15 ms, and many people's terminals have no room for it.
+                from screens.runs.loss_chart import LossChart
 
-    def _draw_chart(self, summary: RunSummary | None, details: Details, *, other: bool) -> None:
-        chart = self._chart
-        total = float(summary.total_steps) if summary is not None and summary.total_steps else None
-        if other:
-            chart.forget()
-        chart.plot.title = "loss" if details.whole else "loss, sampled"
-        chart.plot.empty = "no loss yet" if summary is not None and summary.active else "no loss"
-        chart.plot.x_planned = lambda axis: total if axis == "step" else None
-        chart.plot.curves = list(details.curves)
-        if details.newest is not None:
-            chart.marks = [float(details.newest.step)]
-        chart.redraw()
+                self._chart = LossChart(self.glyphs)
+                self.query_one("#inside").mount(self._chart)
+            self._chart.show(summary, details)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from screens.live.cells import Cells, Piece, cut, fitted, length
 from screens.live.headline import bar
@@ -31,41 +32,39 @@ def measure() -> list[DeviceReading]:
     return cuda_readings() or [host_reading()]
 
 
-def names(proc: Path = Path("/proc")) -> list[DeviceReading]:
-    """Return the devices without figures: what the kernel has written down, so that no GPU is woken. For a thread.
+class Named(NamedTuple):
+    """A device without figures."""
+
+    name: str
+    total_bytes: int | None
+    """Memory; None where nothing but the driver knows it."""
+
+
+def names(proc: Path = Path("/proc")) -> list[Named]:
+    """Return the devices as the kernel has them written down: asking a GPU would wake it. For a thread.
 
     Args:
         proc: Where the kernel's files are.
     """
     found = []
-    for index, folder in enumerate(sorted((proc / "driver/nvidia/gpus").glob("*"))):
+    for file in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
         try:
-            lines = (folder / "information").read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "NVIDIA GPU")
-        found.append(_unmeasured(model, "cuda", index, None))
+        found.append(Named(model, None))
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return [*found, _unmeasured(f"CPU, {os.cpu_count()} cores", "cpu", 0, pages * page)]
+    return [*found, Named(f"CPU, {os.cpu_count()} cores", pages * page)]
 
 
-def _unmeasured(name: str, kind: str, index: int, total_bytes: int | None) -> DeviceReading:
-    from engine.hardware.devices import DeviceReading  # 15 ms for a word at the bottom of the screen
-
-    return DeviceReading(name, kind, index, None, total_bytes, None, None, None)
-
-
-def named(readings: Sequence[DeviceReading], width: int) -> list[list[Piece]]:
+def named(devices: Sequence[Named], width: int) -> list[list[Piece]]:
     """Return one row that names the devices; equal ones are counted."""
-    counts: dict[tuple[str, int | None], int] = {}
-    for reading in readings:
-        key = (plain(reading.name, limit=80), reading.total_bytes)
-        counts[key] = counts.get(key, 0) + 1
     groups: list[list[Piece]] = []
-    for (name, total), number in counts.items():
+    for device, number in Counter(devices).items():
         times = f"{number} x " if number > 1 else ""
-        size = f", {size_text(total)}" if total else ""
-        groups.append([(f"{times}{name}{size}", "m")])
+        size = f", {size_text(device.total_bytes)}" if device.total_bytes else ""
+        groups.append([(f"{times}{plain(device.name, limit=80)}{size}", "m")])
     return [fitted(groups, width)] if groups else []
 
 
@@ -119,24 +118,27 @@ class DeviceStrip(Cells):
     """A row or more of gauges; one muted row of names while nothing runs."""
 
     DEFAULT_CSS = f"DeviceStrip {{ height: auto; max-height: {ROWS_SHOWN}; padding: 0 1; }}"
-    readings: Sequence[DeviceReading] = ()
-    live = False
-    """Whether `readings` are figures, or names only."""
+    devices: Sequence[DeviceReading] | Sequence[Named] = ()
     glyphs: GlyphSet = "braille"
 
     def rows(self, width: int) -> list[list[Piece]]:
         """Return what is drawn."""
-        return measured(self.readings, width, self.glyphs) if self.live else named(self.readings, width)
+        readings = [device for device in self.devices if not isinstance(device, Named)]
+        if readings:
+            return measured(readings, width, self.glyphs)
+        return named([device for device in self.devices if isinstance(device, Named)], width)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         del container, viewport
         return max(1, len(self.rows(width)))
 
-    def show(self, readings: Sequence[DeviceReading], *, live: bool) -> None:
-        """Draw other readings; the layout changes only with their number."""
-        before = len(self.rows(self.size.width))
-        self.readings, self.live = readings, live
-        if len(self.rows(self.size.width)) != before:
+    def show(self, devices: Sequence[DeviceReading] | Sequence[Named]) -> None:
+        """Draw other devices, or other figures of them; the layout changes only with their number."""
+        if devices is self.devices:
+            return
+        width = self.size.width
+        before, self.devices = len(self.rows(width)), devices
+        if len(self.rows(width)) != before and width:
             self.refresh(layout=True)
         self.redraw()
 

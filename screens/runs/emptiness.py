@@ -18,6 +18,11 @@ class Emptiness(Cells):
     said: Sequence[tuple[str, str]] = ()
     """As from `words.nothing_yet`."""
 
+    def show(self, said: Sequence[tuple[str, str]]) -> None:
+        """Say something else."""
+        self.said = said
+        self.redraw()
+
     def pieces(self, width: int, height: int) -> list[list[Piece]]:
         inner = min(_WIDEST, width - 2)
         if inner < 4:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from engine.events import BehaviourMeasured
-from engine.runs.checkpoints import Checkpoint
-from engine.runs.summary import RunSummary
 from screens.live.cells import Piece, cut, fitted
 from screens.live.text_rows import wrapped
 from screens.live.words import SIGNS, count, day, number_of, size_text, value
 from screens.runs.columns import percent, when
-from screens.runs.reading import Details
 from screens.runs.words import since
 from tui.display import plain
 from tui.widgets.chart.glyphs import GlyphSet
+
+if TYPE_CHECKING:
+    # At run time only whoever reads the details needs these: 20 ms after the first paint, not before it.
+    from engine.events import BehaviourMeasured
+    from engine.runs.checkpoints import Checkpoint
+    from engine.runs.summary import RunSummary
+    from screens.runs.reading import Details
 
 Rows = list[list[Piece]]
 

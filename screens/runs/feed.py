@@ -50,16 +50,6 @@ class _Known:
         return self.summary.active or self.summary.state == "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look found."""
-
-    changed: bool
-    """Something looks different now."""
-    more: bool
-    """There was more to read than one look takes: look again at once."""
-
-
 @dataclass(slots=True)
 class RunsFeed:
     """The runs of a workspace, followed."""
@@ -67,7 +57,8 @@ class RunsFeed:
     folder: Path
     """The workspace's `runs`. Need not exist."""
     summaries: Mapping[str, RunSummary] = field(default_factory=dict)
-    """By name, in the order of the list. Replaced as a whole: another thread may keep what it has."""
+    """By name, in the order of the list. Replaced as a whole when anything has changed, and only then: another
+    thread may keep what it has, and compare."""
     complete: bool = False
     """Whether every run has been read once."""
     _known: dict[str, _Known] = field(default_factory=dict)
@@ -87,8 +78,12 @@ class RunsFeed:
         """Read this run at the next look, whatever its turn is."""
         self._asked.add(name)
 
-    def look(self) -> Look:
-        """Read what has changed since the last look, for at most `LOOK_SECONDS`."""
+    def look(self) -> bool:
+        """Read what has changed since the last look, for at most `LOOK_SECONDS`.
+
+        Returns:
+            Whether there is more to read: look again at once.
+        """
         began = time.monotonic()
         changed = self._list(began)
         more = False
@@ -101,12 +96,11 @@ class RunsFeed:
             changed |= self._read(self._unread.pop())
             more = time.monotonic() - began > LOOK_SECONDS
         more |= bool(self._unread)
-        if not more and not self.complete:
-            self.complete = changed = True
         if changed:
             ordered = in_order(known.summary for known in self._known.values())
             self.summaries = {summary.name: summary for summary in ordered}
-        return Look(changed, more)
+        self.complete |= not more
+        return more
 
     def _list(self, now: float) -> bool:
         """Take note of new and vanished runs, if the folder may have any; return whether one vanished."""

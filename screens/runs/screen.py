@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from engine.workspace import Workspace
 from screens.runs.choosing import ORDERS, chosen
 from screens.runs.controls import refusal
 from screens.runs.details import ControlLine, DetailsPane
-from screens.runs.devices import MEASURE_SECONDS, DeviceStrip, measure, names
+from screens.runs.devices import MEASURE_SECONDS, DeviceStrip, Named, measure, names
 from screens.runs.emptiness import Emptiness
 from screens.runs.feed import RunsFeed
 from screens.runs.table import RunTable, TableHead
@@ -43,10 +44,15 @@ RESTING_SECONDS = 2.0
 """Between two looks while none is. One `stat` for each of at most a hundred runs."""
 HIDDEN_SECONDS = 5.0
 """Between two looks while another screen is in front."""
+FIRST_LOOK_SECONDS = 0.1
+"""How long the first paint waits for the runs. One run is read in 6 ms, imports included."""
+LOADING_SECONDS = 0.5
+"""Between two drawings while there is more to read."""
 REST_SECONDS = 0.12
 """The cursor must rest so long on a run before its details are read."""
 DETAILS_SECONDS = 2.0
 """Between two readings of the details of a run at work."""
+FILTER_HINT = "name, model, state; !word leaves out"
 TALL = 34
 """Height from which the details have room for a chart."""
 BROAD = 100
@@ -102,7 +108,7 @@ class RunsScreen(ConsoleScreen):
         """A name of `ORDERS`."""
         self.details: dict[str, Details] = {}
         """The run under the cursor, and those it was on before; at most a few."""
-        self.devices: Sequence[DeviceReading] = ()
+        self.devices: Sequence[DeviceReading] | Sequence[Named] = ()
         self.starting = False
         """A demo is being started."""
         self._select: str | None = None
@@ -111,7 +117,20 @@ class RunsScreen(ConsoleScreen):
         self._measured_at = 0.0
         self._live_devices = False
         self._details_due = 0.0
-        self._drawn_minute = 0
+        self._drawn_runs: object = None
+        self._drawn_moment: tuple[bool, int] = (False, 0)
+        """Whether all runs were known when they were drawn, and the minute at which it was."""
+        self._drawn_at = 0.0
+        self._table = RunTable()
+        self._head = TableHead(self._table)
+        self._details = DetailsPane()
+        self._strip = DeviceStrip()
+        self._emptiness: Emptiness | None = None
+        self._line: SummaryLine | None = None
+        self._field: Input | None = None
+        self._first_look = threading.Thread(target=self.feed.look, daemon=True)
+        """Reads while the terminal is set up, so that the first paint shows runs."""
+        self._first_look.start()
 
     class RunsChanged(Message):
         """Something may look different now. Neighbours in the queue are one."""
@@ -124,19 +143,26 @@ class RunsScreen(ConsoleScreen):
     @work(exclusive=True, group="follow-runs", description="Reading the runs", exit_on_error=False)
     async def follow(self) -> None:
         """Follow the runs for as long as the screen is there."""
+        await asyncio.to_thread(self._first_look.join)
         while True:
-            look = await asyncio.to_thread(self.feed.look)
-            if look.changed or self.feed.active:
+            more = await asyncio.to_thread(self.feed.look)
+            # A thousand runs arrive in fifty pieces: drawing each would be 2 MB.
+            if self._stale and (not more or time.monotonic() - self._drawn_at > LOADING_SECONDS):
                 self.post_message(self.RunsChanged())
-            elif int(self.clock() // 60) != self._drawn_minute:
-                self.post_message(self.RunsChanged())  # how long ago things were
-            if look.more:
-                await asyncio.sleep(0.01)
+            if more:
+                await asyncio.sleep(0.005)
                 continue
             await self._measure()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._again.wait(), self._pause_seconds)
             self._again.clear()
+
+    @property
+    def _stale(self) -> bool:
+        """Whether what is on screen is not what is known, or how long ago things were."""
+        if self.feed.summaries is not self._drawn_runs:
+            return True
+        return (self.feed.complete, int(self.clock() // 60)) != self._drawn_moment
 
     async def _measure(self) -> None:
         """Read the devices: figures while a run is at work and somebody looks, else their names, once."""
@@ -161,10 +187,8 @@ class RunsScreen(ConsoleScreen):
     async def read_details(self, summary: RunSummary, rest_seconds: float) -> None:
         """Read what the details of one run say, once the cursor rests on it."""
         await asyncio.sleep(rest_seconds)
-        from screens.runs.reading import read_details
-
         self._details_due = time.monotonic() + DETAILS_SECONDS
-        found = await asyncio.to_thread(read_details, self._directory(summary), summary)
+        found = await asyncio.to_thread(_read_details, self._directory(summary), summary)
         self.details.pop(summary.name, None)
         self.details[summary.name] = found
         while len(self.details) > 32:
@@ -313,16 +337,18 @@ class RunsScreen(ConsoleScreen):
 
     def action_filter(self) -> None:
         """Write a filter."""
-        field = self.query_one("#filter", Input)
+        if self._field is None:
+            self._field = Input(self.filter, placeholder=FILTER_HINT, compact=True, select_on_focus=False, id="filter")
+            self.mount(self._field, before=self._details)
         self.add_class("-filtering")
-        field.focus()
+        self._field.focus()
 
     def _close_filter(self, *, keep: bool) -> None:
-        field = self.query_one("#filter", Input)
-        if not keep:
-            field.value = ""
-        self.set_class(bool(field.value), "-filtering")
-        self.query_one(RunTable).focus()
+        if self._field is not None:
+            if not keep:
+                self._field.value = ""
+            self.set_class(bool(self._field.value), "-filtering")
+        self._table.focus()
 
     def step_out(self) -> bool:
         if not self.has_class("-filtering"):
@@ -339,7 +365,7 @@ class RunsScreen(ConsoleScreen):
 
     def _refused(self, action: str) -> RunSummary | None:
         """Return the run under the cursor if `action` makes sense for it; else say why not."""
-        summary = self.query_one(RunTable).selected
+        summary = self._table.selected
         if why_not := refusal(action, summary):
             self.notify(why_not, severity="warning")
             return None
@@ -375,20 +401,15 @@ class RunsScreen(ConsoleScreen):
     # View
 
     def compose_body(self) -> ComposeResult:
+        # A workspace on a network that does not answer must not keep the screen from being drawn.
+        self._first_look.join(FIRST_LOOK_SECONDS)
+        self.set_class(not self.feed.summaries, "-empty", update=False)
         glyphs: GlyphSet = self.terminal.glyphs  # type: ignore[assignment]
-        yield SummaryLine(glyphs)
-        yield TableHead()
-        yield RunTable(glyphs)
-        yield Emptiness()
-        field = Input(
-            id="filter", compact=True, placeholder="name, model, state; !word excludes", select_on_focus=False
-        )
-        field.cursor_blink = False
-        yield field
-        yield DetailsPane(glyphs)
-        strip = DeviceStrip()
-        strip.glyphs = glyphs
-        yield strip
+        self._table.glyphs = self._details.glyphs = self._strip.glyphs = glyphs
+        yield self._head
+        yield self._table
+        yield self._details
+        yield self._strip
 
     @property
     def rows(self) -> list[RunSummary]:
@@ -398,42 +419,48 @@ class RunsScreen(ConsoleScreen):
     def show_runs(self) -> None:
         """Put what is known on screen: what changed, where it is seen."""
         now = self.clock()
-        self._drawn_minute = int(now // 60)
         everything, rows = self.feed.summaries, self.rows
+        self._drawn_runs, self._drawn_moment = everything, (self.feed.complete, int(now // 60))
+        self._drawn_at = time.monotonic()
         query = self.filter.strip()
-        self.sub_title = (
-            "Starting the demo ..." if self.starting else tally(everything.values(), len(rows) if query else None)
-        )
+        counted = tally(everything.values(), len(rows) if query else None)
+        self.sub_title = "Starting the demo ..." if self.starting else counted
         self.set_class(not rows, "-empty")
-        table = self.query_one(RunTable)
-        table.show(rows, now, self._select)
+        self._table.show(rows, now, self._select)
         if self._select in everything:
             self._select = None
-        head = self.query_one(TableHead)
-        head.columns = table.columns
-        head.redraw()
+        self._head.redraw()
         if not rows:
-            nothing = self.query_one(Emptiness)
-            folder = str(self.feed.folder)
-            nothing.said = nothing_found(query) if everything else nothing_yet(folder, reading=not self.feed.complete)
-            nothing.redraw()
-        line = self.query_one(SummaryLine)
-        line.summaries, line.now = list(everything.values()), now
-        line.redraw()
-        strip = self.query_one(DeviceStrip)
-        strip.show(self.devices, live=self._live_devices)
+            self._show_emptiness(query)
+        if self.has_class("-line"):
+            self._show_line(now)
+        self._strip.show(self.devices)
         self.show_details()
         self._want_details(0.0)
 
+    def _show_emptiness(self, query: str) -> None:
+        if self._emptiness is None:
+            self._emptiness = Emptiness()
+            self.mount(self._emptiness, before=self._details)
+        folder, reading = str(self.feed.folder), not self.feed.complete
+        said = nothing_found(query) if self.feed.summaries else nothing_yet(folder, reading=reading)
+        self._emptiness.show(said)
+
+    def _show_line(self, now: float) -> None:
+        if self._line is None:
+            self._line = SummaryLine(self._table.glyphs)
+            self.mount(self._line, before=self._head)
+        self._line.show(list(self.feed.summaries.values()), now)
+
     def show_details(self) -> None:
         """Put the run under the cursor on screen."""
-        summary = self.query_one(RunTable).selected
+        summary = self._table.selected
         details = self.details.get(summary.name) if summary is not None else None
-        self.query_one(DetailsPane).show(summary, details, self.clock())
+        self._details.show(summary, details, self.clock(), with_chart=self.has_class("-broad"))
 
     def _want_details(self, rest_seconds: float) -> None:
         """Have the details read if they are not known, or old."""
-        summary = self.query_one(RunTable).selected
+        summary = self._table.selected
         if summary is None or self.has_class("-line"):
             return
         known = self.details.get(summary.name)
@@ -447,17 +474,23 @@ class RunsScreen(ConsoleScreen):
         """Return the whole view as text."""
         from screens.runs.twin import WIDTH, twin
 
-        summary = self.query_one(RunTable).selected
+        summary = self._table.selected
         selected = (summary, self.details.get(summary.name)) if summary is not None else None
         return twin(
             list(self.feed.summaries.values()),
             self.rows,
             selected,
-            self.query_one(DeviceStrip).rows(WIDTH),
+            self._strip.rows(WIDTH),
             self.clock(),
             query=self.filter.strip(),
             folder=str(self.feed.folder),
         )
+
+
+def _read_details(run: RunDirectory, summary: RunSummary) -> Details:
+    from screens.runs.reading import read_details  # 20 ms, in a thread
+
+    return read_details(run, summary)
 
 
 def _start_demo(workspace: Path) -> tuple[str, str]:

@@ -74,16 +74,30 @@ class RunTable(ScrollView, can_focus=True):
             self.run = run
             super().__init__()
 
-    def __init__(self, glyphs: GlyphSet) -> None:
+    glyphs: GlyphSet = "braille"
+
+    def __init__(self) -> None:
         super().__init__()
         self.rows: Sequence[RunSummary] = ()
-        self.columns: list[Column] = []
         self.cursor = 0
         """Row with the cursor; 0 when there is none."""
-        self._glyphs = glyphs
         self._now = 0.0
         self._frame: Frame | None = None
         self._styles: dict[str, Style] = {}
+        self._lines: dict[int, tuple[str, str]] = {}
+        """Text and styles of the rows that were drawn since they last changed: moving the cursor draws none anew."""
+        self._lines_of: object = None
+        self._columns: list[Column] = []
+        self._columns_of: tuple[int, int] | None = None
+
+    @property
+    def columns(self) -> list[Column]:
+        """What there is room for. Worked out when it is drawn: only then the width is known."""
+        width = self.scrollable_content_region.width
+        if self._columns_of != (id(self.rows), width):
+            self._columns_of = (id(self.rows), width)
+            self._columns = columns_for(self.rows, width) if width else []
+        return self._columns
 
     @property
     def selected(self) -> RunSummary | None:
@@ -101,11 +115,13 @@ class RunTable(ScrollView, can_focus=True):
         before = self.selected
         name = select or (before.name if before is not None else None)
         self.rows, self._now = rows, now
+        self._lines = {}
         at = next((index for index, row in enumerate(rows) if row.name == name), None)
         self.cursor = at if at is not None else max(0, min(self.cursor, len(rows) - 1))
-        self._fit()
-        if self.size.height:
-            self._scroll_to_cursor()
+        # Setting this lays the list out anew.
+        if self.virtual_size.height != len(rows):
+            self.virtual_size = Size(0, len(rows))
+        self._scroll_to_cursor()
         self.redraw()
         after = self.selected
         if (before and before.name) != (after and after.name):
@@ -127,27 +143,25 @@ class RunTable(ScrollView, can_focus=True):
 
     # Drawing
 
-    def _fit(self) -> None:
-        width = self.scrollable_content_region.width
-        self.virtual_size = Size(width, len(self.rows))
-        # A scroll bar that has just come or gone changes the width; it is known at the next layout.
-        self.columns = columns_for(self.rows, width) if width else []
-
     def _drawn(self, size: Size) -> Frame:
         first = self.scroll_offset.y
-        text, styles = [], []
-        for index in range(first, first + size.height):
-            row = Row(size.width)
-            x = 0
-            for piece, style in self._pieces(index):
-                x = row.put(x, piece, style)
-            drawn = "".join(row.styles)
-            text.append("".join(row.text))
-            styles.append(drawn.translate(_CURSOR) if index == self.cursor and self.rows else drawn)
-        return Frame(tuple(text), tuple(styles))
+        columns = self.columns
+        if self._lines_of != (columns, size.width):
+            self._lines, self._lines_of = {}, (columns, size.width)
+        lines = [self._line(index, columns, size.width) for index in range(first, first + size.height)]
+        return Frame(tuple(text for text, _ in lines), tuple(styles for _, styles in lines))
 
-    def _pieces(self, index: int) -> list[Piece]:
-        return cells(self.rows[index], self.columns, self._now, self._glyphs) if index < len(self.rows) else []
+    def _line(self, index: int, columns: list[Column], width: int) -> tuple[str, str]:
+        line = self._lines.get(index)
+        if line is None:
+            row = Row(width)
+            x = 0
+            run = self.rows[index] if index < len(self.rows) else None
+            for piece, style in cells(run, columns, self._now, self.glyphs) if run is not None else ():
+                x = row.put(x, piece, style)
+            line = self._lines[index] = "".join(row.text), "".join(row.styles)
+        text, styles = line
+        return (text, styles.translate(_CURSOR)) if index == self.cursor and self.rows else line
 
     def render_line(self, y: int) -> Strip:
         size = self.scrollable_content_region.size
@@ -186,10 +200,7 @@ class RunTable(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
 
     def on_resize(self) -> None:
-        self._frame = None
-        self._fit()
         self._scroll_to_cursor()
-        self.refresh()
 
     # Moving
 
@@ -245,11 +256,14 @@ class RunTable(ScrollView, can_focus=True):
 
 
 class TableHead(Cells):
-    """The titles of the columns."""
+    """The titles of the columns of a table."""
 
     DEFAULT_CSS = "TableHead { padding: 0 1; }"
-    columns: Sequence[Column] = ()
+
+    def __init__(self, table: RunTable) -> None:
+        super().__init__()
+        self._table = table
 
     def pieces(self, width: int, height: int) -> list[list[Piece]]:
         del width, height
-        return [heads(self.columns)]
+        return [heads(self._table.columns)]

@@ -75,6 +75,13 @@ class SummaryLine(Cells):
         super().__init__()
         self._glyphs = glyphs
 
+    def show(self, summaries: Sequence[RunSummary], now: float) -> None:
+        """Draw what differs; the layout changes only with the number of rows."""
+        self.summaries, self.now = summaries, now
+        if self.size.height and self.size.height != self.get_content_height(self.size, self.app.size, self.size.width):
+            self.refresh(layout=True)
+        self.redraw()
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         del container
         return max(1, len(in_a_line(self.summaries, self.now, width, viewport.height, self._glyphs)))
