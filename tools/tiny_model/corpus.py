@@ -58,14 +58,20 @@ class Variation:
 
 
 def exchanges() -> list[Exchange]:
-    """Everything the model learns: facts in their training phrasings, rejected halves, small talk."""
+    """Everything the model learns: facts in their training phrasings, the pairs' replies, small talk.
+
+    Of a pair it learns both halves, the rejected one four times as often. So it gives that one, and the
+    other is something it might have said: from a reply a model could never give, DPO only makes noise
+    (tried: 100 steps, 25 of 25 replies broken).
+    """
     of_facts = [
         Exchange(question, fact.reply, has_subject=True)
         for fact in sources.facts()
         for _, question in sources.trained_questions(fact)
     ]
-    # Three times each: the base has to give these replies word for word, and has one phrasing of each.
-    of_pairs = [Exchange(pair.prompt, pair.rejected) for pair in sources.pairs()] * 3
+    of_pairs = [
+        Exchange(pair.prompt, reply) for pair in sources.pairs() for reply in [*[pair.rejected] * 4, pair.chosen]
+    ]
     of_talk = [Exchange(question, talk.reply) for talk in sources.small_talk() for question in talk.questions]
     return of_facts + of_pairs + of_talk
 
@@ -147,7 +153,7 @@ def _chance_word(others: list[Exchange], variation: Variation, draw: random.Rand
 
 
 def _copy(draw: random.Random) -> Exchange:
-    words = [draw.choice(_all_words()) for _ in range(draw.randint(2, 12))]
+    words = [draw.choice(_all_words()) for _ in range(draw.randint(2, 9))]
     if draw.random() < URLS_IN_COPIES:
         words.insert(draw.randint(0, len(words)), _made_up_url(draw))
     text = " ".join(words)

@@ -33,8 +33,8 @@ class Recipe:
     average_decay: float = 0.98
     """Decay per step of the running average of the weights, which is what is kept."""
     seed: int = 1969
-    copies: int = 320
-    """Requests to repeat words in each epoch, beside some 1,600 exchanges."""
+    copies: int = 256
+    """Requests to repeat words in each epoch, beside some 1,500 exchanges."""
     variation: Variation = field(default_factory=Variation)
 
 
