@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ EX_TEMPFAIL = 75
 """Exit status when the run is busy or cannot be started; the reason is on stderr."""
 _PR_SET_CHILD_SUBREAPER = 36
 _TEARDOWN_SECONDS = 60.0
-_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP}
+_WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         if before.life is Life.DEAD:
             lock.break_folder_lock(run)
         held = lock.acquire(run)
+        if before.life is not Life.DEAD:
+            held.release()  # a lock folder left behind would lock out the machine that works on it
         if before.life is Life.ALIVE:  # its processes live although its lock file is gone
             raise RunBusy(f"Run {run.name} is being worked on: {before.reason}.")
         if before.life is Life.UNKNOWN:
@@ -93,6 +96,8 @@ class Keeper:
     kill_at: float | None = None
     """Monotonic time at which a worker that was told to stop now is killed."""
     killed: bool = False
+    signals: int = -1
+    """Descriptor from which the numbers of signals that came are read."""
     ending: bool = False
     """The worker has said that it ended; its process has not gone yet."""
     _commands_offset: int = 0
@@ -100,7 +105,7 @@ class Keeper:
 
     def start(self) -> None:
         """Write who we are and start the worker."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        self.signals = _watch_signals()
         _become_subreaper()
         me = ProcessIdentity.of_this_process()
         self.nonce = me.nonce
@@ -131,7 +136,6 @@ class Keeper:
             cwd="/",
             pass_fds=fds,
             process_group=0,
-            preexec_fn=_unblock,  # the mask would be inherited through exec; one thread lives here
         )
         os.close(log)
         write_identity(self.run / "worker.json", ProcessIdentity.of(self.worker.pid, self.nonce))
@@ -147,8 +151,7 @@ class Keeper:
             self._hear_commands()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 self._kill_worker()
-            got = signal.sigtimedwait(_WATCHED, self._patience())
-            if got is not None and got.si_signo == signal.SIGTERM:
+            if signal.SIGTERM in _wait_for_signals(self.signals, self._patience()):
                 self.worker.terminate()  # the machine goes down: the worker saves and stops
         strays = end_strays(self.worker.pid)
         code = self.worker.returncode
@@ -175,8 +178,10 @@ class Keeper:
                 said = file.read(1 << 20)
         except OSError:
             return
-        whole = said.rpartition(b"\n")[0]
-        if not whole:
+        whole, newline, _ = said.rpartition(b"\n")
+        if not newline:
+            if len(said) == 1 << 20:
+                self._commands_offset += len(said)  # a megabyte without an end is nothing we wrote
             return
         self._commands_offset += len(whole) + 1
         for line in whole.split(b"\n"):
@@ -287,8 +292,27 @@ def _become_subreaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def _watch_signals() -> int:
+    """Have the numbers of the watched signals written to a pipe; return its other end. `sigtimedwait` is not on macOS.
+
+    A handler is replaced by the default action in what is started with exec, an ignored signal would stay ignored.
+    """
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in _WATCHED:
+        signal.signal(number, lambda *_: None)
+    return read
+
+
+def _wait_for_signals(pipe: int, seconds: float) -> bytes:
+    """Wait until a watched signal has come, at most so long, and return the numbers of those that came."""
+    if not select.select([pipe], [], [], seconds)[0]:
+        return b""
+    with contextlib.suppress(BlockingIOError):
+        return os.read(pipe, 4096)
+    return b""
 
 
 def _detach_streams(log: Path) -> None:
