@@ -24,6 +24,8 @@ class Lifecycle:
     training: bool = False
     paused: bool = False
     stopping: bool = False
+    killed: bool = False
+    """The keeper ended a worker that did not obey "stop now"."""
     ended: events.RunEnded | None = None
     """How the worker said the newest attempt ended."""
     exited: events.WorkerExited | None = None
@@ -36,7 +38,7 @@ class Lifecycle:
             self.training, self.paused = True, False
         elif isinstance(event, events.KeeperStarted):
             self.attempt = event.attempt
-            self.training = self.paused = self.stopping = False
+            self.training = self.paused = self.stopping = self.killed = False
             self.ended = self.exited = None
         elif isinstance(event, events.TrainingStarted):
             self.training = True
@@ -45,7 +47,9 @@ class Lifecycle:
         elif isinstance(event, events.RunUnpaused):
             self.paused = False
         elif isinstance(event, events.CommandConfirmed):
-            self.stopping |= event.command == "Stop" and event.accepted
+            if event.command == "Stop" and event.accepted:
+                self.stopping = True
+                self.killed |= event.by == "keeper"
         elif isinstance(event, events.RunEnded):
             self.ended = event
         elif isinstance(event, events.WorkerExited):
@@ -65,7 +69,7 @@ class Lifecycle:
         if self.ended is not None:
             return _outcome(self.ended)
         if self.over:
-            return "stopped" if self.stopping else "died"
+            return "stopped" if self.killed else "died"  # a worker that obeys says itself how it ended
         if life is Life.UNKNOWN:
             return "unknown"
         if life is Life.DEAD:
@@ -82,6 +86,8 @@ class Lifecycle:
             return " ".join(text for text in (self.ended.detail, self.ended.remedy) if text)
         if self.exited is None:
             return ""
+        if self.killed:
+            return "Stopped at once: it did not end by itself in time and was killed. What was not saved is lost."
         if self.exited.out_of_memory:
             return "Killed by the system: the host ran out of memory."
         if self.exited.signal is not None:

@@ -17,6 +17,7 @@ STEP = events.StepFinished(5, 0.05, 320, 0.1, {"loss": 1.0})
 PAUSED, UNPAUSED = events.RunPaused(5), events.RunUnpaused(5, 1.0)
 STOP = events.CommandConfirmed("1", "Stop", True, "stopping after step 5", "worker")
 REFUSED = events.CommandConfirmed("1", "Stop", False, "save must be true or false", "worker")
+NO_PATIENCE = events.CommandConfirmed("", "Stop", True, "the worker did not end within 10 s", "keeper")
 FINISHED = events.RunEnded("finished", 100, 9.0)
 STOPPED = events.RunEnded("stopped", 5, 1.0, "as asked; `resume` goes on from here")
 FAILED = events.RunEnded("failed", 5, 1.0, "Memory ran out.", "out-of-memory", "Halve the batch.")
@@ -51,7 +52,8 @@ def after(*said: Event) -> Lifecycle:
         pytest.param([CREATED, KEEPER, TRAINING, FINISHED, DONE], Life.DEAD, "finished", id="finished"),
         pytest.param([CREATED, KEEPER, TRAINING, STOP, STOPPED, DONE], Life.DEAD, "stopped", id="stopped"),
         pytest.param([CREATED, KEEPER, TRAINING, FAILED, CRASHED], Life.DEAD, "failed", id="failed"),
-        pytest.param([CREATED, KEEPER, TRAINING, STOP, KILLED], Life.DEAD, "stopped", id="killed as it did not stop"),
+        pytest.param([KEEPER, STOP, NO_PATIENCE, KILLED], Life.DEAD, "stopped", id="killed as it did not stop"),
+        pytest.param([CREATED, KEEPER, TRAINING, STOP, KILLED], Life.DEAD, "died", id="killed before it had saved"),
         pytest.param([CREATED, KEEPER, TRAINING, KILLED], Life.DEAD, "died", id="killed"),
         pytest.param([CREATED, KEEPER, TRAINING, CRASHED], Life.DEAD, "died", id="exited without a word"),
         pytest.param([CREATED, KEEPER, TRAINING, STEP], Life.DEAD, "died", id="the machine went down"),
@@ -88,6 +90,12 @@ def test_every_state_is_reached_and_the_active_ones_are_known() -> None:
         pytest.param([KEEPER, FAILED, CRASHED], "Memory ran out. Halve the batch.", id="failed"),
         pytest.param([KEEPER, OUT_OF_MEMORY], "Killed by the system: the host ran out of memory.", id="out of memory"),
         pytest.param([KEEPER, KILLED], "Killed by signal 9 (SIGKILL), cause unknown.", id="killed"),
+        pytest.param([KEEPER, STOP, KILLED], "Killed by signal 9 (SIGKILL), cause unknown.", id="killed while saving"),
+        pytest.param(
+            [KEEPER, NO_PATIENCE, KILLED],
+            "Stopped at once: it did not end by itself in time and was killed. What was not saved is lost.",
+            id="killed as asked",
+        ),
         pytest.param([KEEPER, STRANGE], "Killed by signal 99 (unknown), cause unknown.", id="signal 99"),
         pytest.param([KEEPER, CRASHED], "The worker exited with status 3; the end of worker.log says why.", id="3"),
         pytest.param([KEEPER, FAILED, CRASHED, AGAIN], "", id="resumed"),
