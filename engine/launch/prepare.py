@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, resolve
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows
-from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound
+from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound, WorkspaceError
 from engine.hardware.devices import best_device
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
@@ -30,6 +31,8 @@ from engine.runs.summary import summarise
 from engine.workspace import ModelReference, Workspace
 
 _PROMPTS_PER_RUN = 6
+_NAME_ATTEMPTS = 50
+"""How often a free name is looked for: as many starts at the same moment all get a run."""
 _ROWS_LOOKED_AT = 2_000
 """Rows of each validation file in which `metadata.dataset_type` is looked for."""
 
@@ -70,19 +73,25 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
     where = provenance.collect(
         parent=None,
         config=text,
-        model=provenance.model_source(
-            config.model.name, model.kind, model.source, resolved.config.model.revision
-        ),
+        model=provenance.model_source(config.model.name, model.kind, model.source, resolved.config.model.revision),
         data=data,
         workspace=workspace.path,
     )
     method = resolved.config.method.name
-    return create_run(
-        workspace.runs,
-        name or free_name(workspace.runs, f"{method}-{Path(config.model.name).name}"),
-        created=events.RunCreated("", method, config.model.name, None),
-        files={"run.yaml": text, "provenance.json": where.to_json()},
-    )
+    for attempts_left in reversed(range(_NAME_ATTEMPTS)):
+        chosen = name or free_name(workspace.runs, f"{method}-{Path(config.model.name).name}")
+        try:
+            return create_run(
+                workspace.runs,
+                chosen,
+                created=events.RunCreated("", method, config.model.name, None),
+                files={"run.yaml": text, "provenance.json": where.to_json()},
+            )
+        except WorkspaceError:
+            # Another start took the name between our look and now: that is no reason to bother anybody.
+            if name is not None or not attempts_left or not os.path.lexists(workspace.runs / chosen):
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def start_run(run: RunDirectory) -> None:
