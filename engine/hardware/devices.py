@@ -117,13 +117,14 @@ def process_bytes(pid: int | None = None) -> int | None:
     return used
 
 
-_asked: list[bool] = []
+_asked = False
 
 
 def _asked_before() -> bool:
     """psutil's first answer since import is always 0.0, which is no measurement."""
-    _asked.append(True)
-    return len(_asked) > 1
+    global _asked
+    before, _asked = _asked, True
+    return before
 
 
 def _text(value: object) -> str:

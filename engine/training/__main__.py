@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _current_step() -> int:
     """Return the optimizer steps taken; 0 when the worker's module could not even be imported."""
     worker = sys.modules.get("engine.training.worker")
-    return worker.current_step() if hasattr(worker, "current_step") else 0
+    ask = getattr(worker, "current_step", None)  # missing as well in one whose import failed half way
+    return int(ask()) if ask is not None else 0
 
 
 def _prepare_environment(run: RunDirectory) -> None:

@@ -133,6 +133,9 @@ def _key_answer(row: Row) -> str | None:
 
 
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="utf-8", errors="replace") as file:
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            file.write("\n")  # a worker was killed in the middle of a line: it must not swallow the next one
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

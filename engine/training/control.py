@@ -19,6 +19,10 @@ class StopNow(Exception):  # an order, not an error
     """Training is to end at once, without saving."""
 
 
+class StopBeforeTraining(Exception):  # an order, not an error
+    """The run is to end, and no step has been taken that could be saved."""
+
+
 @dataclass(slots=True)
 class Heard:
     """One line of the command journal."""
@@ -86,6 +90,20 @@ class Control:
             self.reporter.warn("terminated", f"The worker was asked to end by the system at step {step}; saving.")
         if self.stop == Stop(save=False):
             raise StopNow
+
+    def hear_before_training(self, step: int) -> None:
+        """Hear commands while there is nothing to save. Raises `StopBeforeTraining` when told to stop."""
+        self.hear(step)
+        if self.stop is not None:
+            raise StopBeforeTraining
+
+    def refuse_the_rest(self) -> None:
+        """Confirm what was asked for and can no longer be done, because the run is about to end."""
+        waiting = [*self.save, *(heard for heard, _ in self.rates)]
+        self.save.clear()
+        self.rates.clear()
+        for heard in [*waiting, *self.reader.read()]:
+            self.confirm(heard, "the run has ended", accepted=False)
 
     def confirm(self, heard: Heard, detail: str, *, accepted: bool = True) -> None:
         """Say what became of a command."""

@@ -47,13 +47,14 @@ def pick_device(asked: str) -> torch.device:
     return torch.device("cuda:0" if kind == "cuda" else kind)
 
 
-def load(resolved: ResolvedConfig, source: str, device: torch.device) -> Loaded:
+def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit: str | None = None) -> Loaded:
     """Load the base model and its tokenizer.
 
     Args:
         resolved: The run's settings.
         source: A local folder, or a Hub name.
         device: From `pick_device`.
+        commit: Of a Hub model, before `model.revision`; None takes that.
 
     Raises:
         NotFound: The model is neither on this machine nor reachable.
@@ -62,22 +63,25 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device) -> Loaded:
     named = resolved.config.model
     asked = quantization_arguments(resolved)
     quantization = BitsAndBytesConfig(**asked) if asked is not None else None
+    arguments = model_arguments(resolved)
+    if commit is not None:
+        arguments["revision"] = commit
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            source, revision=named.revision, trust_remote_code=named.trust_remote_code
+            source, revision=arguments.get("revision"), trust_remote_code=named.trust_remote_code
         )
         model = AutoModelForCausalLM.from_pretrained(
             source,
             quantization_config=quantization,
             device_map={"": device} if quantization is not None else None,
-            **model_arguments(resolved),
+            **arguments,
         )
     except (OSError, ValueError) as error:
         raise _explained(error, named.name) from error
     if tokenizer.chat_template is None:
         raise ModelUnusable(
             f"The tokenizer of {named.name} has no chat template, so questions and answers cannot be told apart.",
-            remedy="Use an instruct model, or a local copy of this one with a chat_template.jinja beside its tokenizer.",
+            remedy="Use an instruct model, or a local copy of this one with a chat_template.jinja in its folder.",
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -36,7 +36,8 @@ class DeviceMonitor:
         host_reading()
         while not self._ended.wait(INTERVAL_SECONDS):
             # A full disk is the trainer's to report: it stops there, with a remedy.
-            with contextlib.suppress(EngineError):
+            # RuntimeError: torch's, on a card that is lost. The training step will meet it too, and say so.
+            with contextlib.suppress(EngineError, RuntimeError):
                 self._reporter.say(self._measure())
 
     def _measure(self) -> events.DeviceMeasured:
@@ -45,7 +46,7 @@ class DeviceMonitor:
             return events.DeviceMeasured(
                 self._shown, process_bytes(), host.total_bytes, None, host.utilization, None, None
             )
-        uuid = str(torch.cuda.get_device_properties(self._device).uuid)
+        uuid = str(getattr(torch.cuda.get_device_properties(self._device), "uuid", ""))  # ROCm may have none
         reading = next((r for r in cuda_readings() if r.uuid.removeprefix("GPU-") == uuid.removeprefix("GPU-")), None)
         reserved = torch.cuda.memory_reserved(self._device)
         if reading is None:

@@ -33,6 +33,8 @@ _LOG_HISTORY_KEPT = 1_000
 every checkpoint 250 MB bigger."""
 _POLL_SECONDS = 0.2
 """How often a paused worker looks for commands."""
+_MOST_OVERFLOWS = 20
+"""Steps in a row that float16's loss scaling may skip. It begins at 65,536 and halves each time: 16 lead to 1."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Observation:
     save_total_limit: int | None = None
     best_metric: str | None = "eval_loss"
     """Lowest is best. None keeps no `best/`."""
+    base_commit: str | None = None
+    """Of the base model on the Hub; None for a folder."""
     answer: Callable[[int], None] | None = None
     """Answers the fixed prompts at a step; called after each evaluation."""
     best_value: float = math.inf
@@ -71,25 +75,42 @@ class ObservedTrainer(Trainer):
         self._aside_seconds = 0.0
         self._saved_step = -1
         self._last_checkpoint_bytes = 0
+        self._overflows = 0
         self.remove_callback(PrinterCallback)  # prints every step into worker.log, 300 MB in a million
         self.add_callback(_Interruption(self))
 
     def continue_from(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over what the library does not keep in its own state: tokens seen, the best value so far."""
-        self._reported_step = self._saved_step = checkpoint.step
+        self._first_step = self._reported_step = self._saved_step = checkpoint.step
         self._reported_tokens = int(checkpoint.metadata.get("num_tokens", 0))
         self._total_train_tokens = self._reported_tokens  # TRL's counter, which begins at 0 after a resume
         self.observation.best_value = events.number_from_json(checkpoint.metadata.get("best_value", "Infinity"))
         if math.isnan(self.observation.best_value):
             self.observation.best_value = math.inf
+        metrics = checkpoint.metadata.get("metrics")
+        if isinstance(metrics, dict):
+            self.observation.newest = {name: events.number_from_json(value) for name, value in metrics.items()}
+            self.last_evaluation = {k: v for k, v in self.observation.newest.items() if k.startswith("eval_")}
 
     def start_clock(self) -> None:
         """Begin to time the first step now: what came before was not training."""
         self._step_began, self._aside_seconds = time.monotonic(), 0.0
 
     def train_metrics(self) -> dict[str, float]:
-        """Return the library's own summary of the training just ended."""
-        return dict(self._summary)
+        """Return the library's own summary of the training just ended.
+
+        It covers this attempt. When a resume found all steps taken, that would be a loss of 0 over no step, so the
+        mean of the losses in the checkpoint's own history stands instead.
+        """
+        if self.steps_taken:
+            return dict(self._summary)
+        losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        return {"train_loss": sum(losses) / len(losses)} if losses else {}
+
+    @property
+    def steps_taken(self) -> int:
+        """Optimizer steps of this attempt."""
+        return int(self.state.global_step) - self._first_step
 
     # -- numbers ---------------------------------------------------------------------------------------------
 
@@ -123,26 +144,44 @@ class ObservedTrainer(Trainer):
         self._step_began, self._aside_seconds = time.monotonic(), 0.0
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """Refuse a step on non-finite gradients.
+        """Refuse a step on a loss or on gradients that are not finite.
 
         Overridden because no callback sees the norm before the optimizer uses the gradients: `on_pre_optimizer_step`
-        is not given it. The read waits for the device once per optimizer step, which `clip_grad_norm_` has just
-        made the last thing in its queue.
+        is not given it. The reads wait for the device once per optimizer step, which `clip_grad_norm_` has just
+        made the last thing in its queue. The loss is looked at too: an infinite one can have finite gradients, and
+        the library's sum of losses would be NaN from then on.
         """
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        value = float(norm)
-        if not math.isfinite(value):
-            step = self.state.global_step + 1
-            loss = float(self._tr_loss) / max(1, step - self._globalstep_last_logged)
-            kept = next(iter(checkpoints.all_checkpoints(self.observation.run)), None)
-            raise NonFinite(
-                f"Step {step} was not taken: loss {loss:g}, gradient norm {value:g}, learning rate "
-                f"{self._get_learning_rate():g}.",
-                remedy="Lower training.learning_rate or lengthen training.warmup_steps, then resume"
-                + (f" from {kept.path.name}." if kept else "; there is no checkpoint yet, so start again."),
-            )
-        self.observation.largest_grad_norm = max(self.observation.largest_grad_norm, value)
-        return norm
+        value, loss = float(norm), float(self._tr_loss)
+        if math.isfinite(value) and math.isfinite(loss):
+            self._overflows = 0
+            self.observation.largest_grad_norm = max(self.observation.largest_grad_norm, value)
+            return norm
+        if math.isfinite(loss) and self._loss_is_scaled() and self._overflows < _MOST_OVERFLOWS:
+            self._overflows += 1  # float16: the scaler skips this step and halves its factor
+            return norm
+        step = self.state.global_step + 1
+        mean = loss / max(1, step - self._globalstep_last_logged)
+        raise NonFinite(
+            f"Step {step} was not taken: loss {mean:g}, gradient norm {value:g}, learning rate "
+            f"{self._get_learning_rate():g}.",
+            remedy=self._after_non_finite(),
+        )
+
+    def _loss_is_scaled(self) -> bool:
+        """Whether the loss is multiplied before the backward pass, as float16 needs, so that gradients may overflow."""
+        scaler = getattr(self.accelerator, "scaler", None)
+        return scaler is not None and scaler.is_enabled()
+
+    def _after_non_finite(self) -> str:
+        """Return what to do. A resume alone repeats the same steps, with the schedule the checkpoint holds."""
+        own = self.observation.run_id
+        ours = [c for c in checkpoints.all_checkpoints(self.observation.run) if c.run_id == own]
+        again = "Start a new run with a lower training.learning_rate or more training.warmup_steps"
+        if not ours:
+            return f"{again}; there is no checkpoint yet."
+        newest = max(ours, key=lambda checkpoint: checkpoint.age_key)
+        return f"{again}, or resume from {newest.path.name} and set a lower learning rate while it is paused."
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         """Evaluate and report one sentence for all validation sets, which the library logs one by one."""
@@ -173,6 +212,19 @@ class ObservedTrainer(Trainer):
 
     # -- commands --------------------------------------------------------------------------------------------
 
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """Obey what was said since the last step, then train an epoch.
+
+        Overridden because the loop takes a first step whatever was asked for: also when the checkpoint resumed from
+        is that of the last step, and a killed run has only its end to repeat.
+        """
+        if self.state.global_step < self.state.max_steps:
+            self.at_step_boundary()
+        else:
+            self.control.should_training_stop = True
+        if not self.control.should_training_stop:
+            super()._run_epoch(*arguments, **named)
+
     def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
         """Log, evaluate and save as the library does, then hear commands.
 
@@ -186,7 +238,7 @@ class ObservedTrainer(Trainer):
     def at_step_boundary(self) -> None:
         """Carry out what was asked for. Raises `StopNow`."""
         control, step = self.observation.control, self.state.global_step
-        began = time.monotonic()
+        began, aside = time.monotonic(), self._aside_seconds
         control.hear(step)
         self._carry_out(step)
         if control.paused and control.stop is None:
@@ -197,17 +249,17 @@ class ObservedTrainer(Trainer):
                 self._carry_out(step)
             self.observation.reporter.say(events.RunUnpaused(step, round(time.monotonic() - began, 3)))
         if control.stop is not None:
-            if step < self.state.max_steps:
+            if 0 < step < self.state.max_steps:
                 self.save_now("stopping")
             self.control.should_training_stop = True
-        self._aside_seconds += time.monotonic() - began
+        self._aside_seconds = aside + time.monotonic() - began  # a save in it has added its own time
 
     def _carry_out(self, step: int) -> None:
         control = self.observation.control
         while control.rates:
             heard, rate = control.rates.pop(0)
             self._set_learning_rate(heard, rate)
-        if control.save:
+        if control.save and step > 0:  # before the first step there is nothing to save yet
             self.save_now("requested")
             while control.save:
                 control.confirm(control.save.pop(0), f"checkpoint-{step} saved")
@@ -299,9 +351,11 @@ class ObservedTrainer(Trainer):
             "run": self.observation.run.name,
             "reason": reason,
             "epoch": round(float(self.state.epoch or 0.0), 6),
-            "num_tokens": self._reported_tokens,
+            # The library's own count: the newest report may be some steps old.
+            "num_tokens": int(getattr(self, "_total_train_tokens", self._reported_tokens)),
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
             "best_value": events.json_number(self.observation.best_value),
+            "base_commit": self.observation.base_commit,
         }
 
     def check_finite(self) -> None:
@@ -310,7 +364,7 @@ class ObservedTrainer(Trainer):
             if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
                 raise NonFinite(
                     f"At step {self.state.global_step} the weight {name} is not finite, so it was not saved.",
-                    remedy="Resume from the last checkpoint with a lower training.learning_rate.",
+                    remedy=self._after_non_finite(),
                 )
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
@@ -342,6 +396,7 @@ class ObservedTrainer(Trainer):
 
     _staging: Path | None = None
     _save_reason = "scheduled"
+    _first_step = 0
     _reported_step = 0
     _reported_tokens = 0
     _summary: Mapping[str, float] = MappingProxyType({})
@@ -357,6 +412,8 @@ class _Interruption(TrainerCallback):
         steps = self.trainer.observation.save_steps
         if steps is not None and state.global_step % steps == 0:
             control.should_save = True
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # else the last steps are in no curve when logging_steps does not divide them
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.observation.control.stop is not None:

@@ -82,6 +82,11 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=LoraConfig(**lora),
     )
+    if config.fp16:
+        # TRL gives adapters on a quantised base bfloat16, which float16's loss scaling cannot unscale.
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     prepared = {train.name: trainer.train_dataset}
     if len(sets) == 1:
         prepared[next(iter(sets))] = trainer.eval_dataset

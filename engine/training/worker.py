@@ -18,7 +18,7 @@ from engine.data.rows import Row, read_rows
 from engine.errors import NothingToLearn
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
-from engine.runs.provenance import Provenance, read_provenance
+from engine.runs.provenance import Provenance, cached_commit, read_provenance
 from engine.training import behaviour, loading
 from engine.training.control import Control
 from engine.training.monitor import DeviceMonitor
@@ -27,11 +27,12 @@ from engine.training.reporter import Reporter
 from engine.training.sft import Split, build_trainer
 
 _trainer: ObservedTrainer | None = None
+_resumed_step = 0
 
 
 def current_step() -> int:
     """Return the optimizer steps taken so far; 0 before training."""
-    return _trainer.state.global_step if _trainer is not None else 0
+    return max(_trainer.state.global_step, _resumed_step) if _trainer is not None else _resumed_step
 
 
 def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None) -> None:
@@ -45,19 +46,22 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
 
     Raises:
         StopNow: Told to stop without saving.
+        StopBeforeTraining: Told to stop before the first step.
         EngineError: What a user can act on. Other exceptions are the libraries'.
     """
-    global _trainer
+    global _trainer, _resumed_step
     resolved, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
     config = resolved.config
     _quiet_libraries()
     checkpoints.clear_partials(run)
     resume_from = _proven(run, provenance, reporter, resume)
+    _resumed_step = resume_from.step if resume_from else 0
 
     device = loading.pick_device(config.model.device)
     reporter.enter("loading", config.model.name)
-    loaded = loading.load(resolved, provenance.model.source, device)
-    control.hear(0)
+    commit = _base_commit(provenance, resume_from)
+    loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
+    control.hear_before_training(_resumed_step)
 
     reporter.enter("preparing")
     train = _read_split("train", provenance, limit=config.data.limit)
@@ -73,7 +77,8 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         validation=validation,
         reporter=reporter,
     )
-    control.hear(0)
+    del train  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
+    control.hear_before_training(_resumed_step)
     asked = _held_out(config, validation)
     prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
 
@@ -98,7 +103,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             step=trainer.state.global_step,
             when=when,
             max_new_tokens=config.evaluation.max_new_tokens,
-            heard=lambda _: control.hear(trainer.state.global_step),
+            heard=lambda _: (control.hear_before_training if when == "before" else control.hear)(current_step()),
         )
 
     saving = config.saving
@@ -110,25 +115,29 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
         save_epochs=saving.save_steps == "epoch",
         save_total_limit=saving.save_total_limit,
-        best_metric=settled(saving.best_metric) if saving.save_best else None,
+        best_metric=_best_metric(config),
+        base_commit=commit or _downloaded_commit(provenance),
         answer=answer,
     )
     trainer.observe(observation)
     with DeviceMonitor(reporter, device, loaded.device):
         if resume_from is None:
             answer(0)
+            control.hear_before_training(0)
             if asked:
                 measure("before")
         _train(trainer, observation, loaded, resume_from)
         if control.stop is not None and trainer.state.global_step < trainer.state.max_steps:
+            control.refuse_the_rest()
             reporter.end("stopped", trainer.state.global_step, detail="as asked; `resume` goes on from here")
             return
-        _refuse_empty_success(observation)
+        _refuse_empty_success(trainer, observation)
         reporter.enter("saving", "final")
         trainer.save_adapter(run.final, "final")
+        _write_results(trainer)
         if asked:
             measure("after")
-    _write_results(trainer)
+    control.refuse_the_rest()
     reporter.end("finished", trainer.state.global_step)
 
 
@@ -151,14 +160,15 @@ class _Beginning(transformers.TrainerCallback):
         self.trainer, self.observation, self.loaded, self.step = trainer, observation, loaded, step
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        parameters = list(self.trainer.model.parameters())
+        # PEFT's own count: 4-bit weights are stored two to a byte, so that `numel` would say half.
+        trained, everything = self.trainer.model.get_nb_trainable_parameters()
         self.observation.reporter.say(
             events.TrainingStarted(
                 total_steps=state.max_steps,
                 num_train_epochs=float(args.num_train_epochs) if args.max_steps <= 0 else float(state.num_train_epochs),
                 resumed_from_step=self.step,
-                num_parameters=sum(p.numel() for p in parameters),
-                num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+                num_parameters=everything,
+                num_trainable_parameters=trained,
                 device=self.loaded.device,
                 dtype=self.loaded.dtype,
             ),
@@ -176,8 +186,10 @@ def _proven(
         return None
     chosen = checkpoints.resumable_checkpoint(run, Path(resume).name)
     for other in checkpoints.all_checkpoints(run):
+        if other.step <= chosen.step:
+            continue  # not hashed: a run that keeps all its checkpoints may have hundreds
         reason = checkpoints.fault(other, provenance.run_id, to_resume=True)
-        if other.step > chosen.step and reason is not None:
+        if reason is not None:
             reporter.say(events.CheckpointSkipped(f"checkpoints/{other.path.name}", reason))
     return chosen
 
@@ -211,8 +223,33 @@ def _own_prompts(config: RunConfig) -> list[str] | None:
     return prompts if isinstance(prompts, list) else None
 
 
-def _refuse_empty_success(observation: Observation) -> None:
-    if observation.largest_grad_norm == 0.0:
+def _best_metric(config: RunConfig) -> str | None:
+    """Return the figure that decides about `best/`; the library calls the loss of a single set `eval_loss`."""
+    if not config.saving.save_best:
+        return None
+    return settled(config.saving.best_metric) if len(config.data.validation) > 1 else "eval_loss"
+
+
+def _base_commit(provenance: Provenance, resume_from: checkpoints.Checkpoint | None) -> str | None:
+    """Return the commit of a Hub model that this run began with; None before the first download, and for a folder.
+
+    Named at every load: the branch may have moved since, and an adapter belongs to one base.
+    """
+    if provenance.model.kind != "hub":
+        return None
+    then = resume_from.metadata.get("base_commit") if resume_from is not None else None
+    return then if isinstance(then, str) else provenance.model.fingerprint or None
+
+
+def _downloaded_commit(provenance: Provenance) -> str | None:
+    """Return the commit that has just been loaded for the first time; None for a folder."""
+    model = provenance.model
+    return cached_commit(model.source, model.revision) or None if model.kind == "hub" else None
+
+
+def _refuse_empty_success(trainer: ObservedTrainer, observation: Observation) -> None:
+    """Raise when steps were taken and none changed anything. A resume after the last step takes none."""
+    if trainer.steps_taken and observation.largest_grad_norm == 0.0:
         raise NothingToLearn(
             "The gradient was zero at every step, so nothing was learned.",
             remedy="Look at the data with the chosen model: are the answers masked or empty?",

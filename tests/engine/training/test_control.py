@@ -17,7 +17,7 @@ from engine.commands import Command, Pause, SaveCheckpoint, SetLearningRate, Sto
 from engine.events import CommandConfirmed, Event
 from engine.journal import Journal
 from engine.runs.directory import RunDirectory
-from engine.training.control import CommandReader, Control, StopNow
+from engine.training.control import CommandReader, Control, StopBeforeTraining, StopNow
 from engine.training.reporter import Reporter
 from tests.engine.faults import ROOT
 from tests.engine.saved import make_run
@@ -288,3 +288,23 @@ def test_a_confirmation_of_anything_fits_a_line(heard: Heard) -> None:
         file.write(json.dumps({"id": "1", "command": "x" * 500_000}).encode() + b"\n")
     heard.control.hear(1)
     assert os.path.getsize(heard.run.events) < 2_000
+
+
+def test_what_comes_too_late_is_refused(heard: Heard) -> None:
+    heard.tell(SaveCheckpoint(), SetLearningRate(1e-4))
+    heard.run.tell(Pause())
+    heard.control.refuse_the_rest()
+    names = ["SaveCheckpoint", "SetLearningRate", "Pause"]
+    assert heard.confirmed() == [(name, "the run has ended", False) for name in names]
+    heard.control.refuse_the_rest()
+    assert len(heard.confirmed()) == 3
+
+
+@pytest.mark.parametrize("stop", [Stop(save=True), None])
+def test_before_training_there_is_nothing_to_save(heard: Heard, stop: Stop | None) -> None:
+    if stop is not None:
+        heard.run.tell(stop)
+        with pytest.raises(StopBeforeTraining):
+            heard.control.hear_before_training(0)
+    else:
+        heard.control.hear_before_training(0)

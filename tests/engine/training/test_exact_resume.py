@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine import events
-from engine.commands import Stop
+from engine.commands import Pause, SaveCheckpoint, Stop, Unpause
 from engine.config.load import loads
 from engine.launch.prepare import new_run
 from engine.runs import checkpoints
@@ -18,7 +21,7 @@ from engine.runs.directory import RunDirectory
 from engine.training.control import CommandReader, Control
 from engine.training.reporter import Reporter
 from engine.workspace import Workspace
-from tests.conftest import read_records
+from tests.conftest import read_records, wait_for
 
 SETUPS = [
     pytest.param({}, 5, id="in the middle of an epoch"),
@@ -60,6 +63,89 @@ def reported(run: RunDirectory) -> dict[tuple[str, int], dict[str, float]]:
         for event in (record.event for record in read_records(run))
         if isinstance(event, events.StepFinished | events.EvaluationFinished)
     }
+
+
+SHORT = {"max_steps": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "warmup_steps": 0}
+
+
+def steps(run: RunDirectory) -> list[int]:
+    return [record.event.step for record in read_records(run) if isinstance(record.event, events.StepFinished)]
+
+
+@pytest.mark.parametrize("max_steps", [4, 9], ids=["in the middle of an epoch", "at the end of one"])
+def test_a_run_killed_after_its_last_step_only_repeats_its_end(
+    max_steps: int, config_text: Callable[..., str], tmp_path: Path
+) -> None:
+    text = config_text(training={**SHORT, "max_steps": max_steps}, saving={"save_steps": max_steps})
+    run = new_run(Workspace(tmp_path / "workspace"), loads(text, "test.yaml"))
+    train(run)
+    first = (run.final / "adapter_model.safetensors").read_bytes()
+    results = json.loads((run.path / "eval_results.json").read_text())
+    for made in (run.final, run.path / "train_results.json", run.path / "eval_results.json"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()  # as if it had not come to them
+    chosen, _ = checkpoints.newest_valid(run)
+    assert chosen is not None
+    train(run, resume=f"checkpoints/{chosen.path.name}")
+    assert steps(run) == list(range(1, max_steps + 1))
+    assert (run.final / "adapter_model.safetensors").read_bytes() == first
+    ended = read_records(run)[-1].event
+    assert isinstance(ended, events.RunEnded)
+    assert (ended.outcome, ended.step) == ("finished", max_steps)
+    assert json.loads((run.path / "train_results.json").read_text())["train_loss"] > 0
+    assert json.loads((run.path / "eval_results.json").read_text())["eval_loss"] == results["eval_loss"]
+
+
+def test_the_last_steps_are_reported_although_logging_steps_does_not_divide_them(
+    config_text: Callable[..., str], tmp_path: Path
+) -> None:
+    text = config_text(training={**SHORT, "max_steps": 7, "logging_steps": 3}, saving={"save_steps": 5})
+    run = new_run(Workspace(tmp_path / "workspace"), loads(text, "test.yaml"))
+    train(run)
+    assert steps(run) == [3, 6, 7]
+    tokens = {r.event.step: r.event.num_tokens for r in read_records(run) if isinstance(r.event, events.StepFinished)}
+    saved = checkpoints.find_checkpoint(run, "5").metadata["num_tokens"]
+    assert tokens[3] < saved < tokens[6]
+
+
+def test_what_is_asked_before_the_first_step_is_obeyed_before_it(
+    config_text: Callable[..., str], tmp_path: Path
+) -> None:
+    from engine.training.control import StopBeforeTraining
+    from engine.training.worker import work
+
+    run = new_run(Workspace(tmp_path / "workspace"), loads(config_text(training=SHORT), "test.yaml"))
+    reporter = Reporter(run.events)
+    run.tell(Stop(save=True))
+    with pytest.raises(StopBeforeTraining):
+        work(run, reporter, Control(CommandReader(run.commands), reporter), resume=None)
+    assert not steps(run)
+    assert not checkpoints.all_checkpoints(run)
+
+
+def test_a_run_paused_while_it_loads_waits_before_its_first_step(
+    config_text: Callable[..., str], tmp_path: Path
+) -> None:
+    from engine.training.worker import work
+
+    run = new_run(Workspace(tmp_path / "workspace"), loads(config_text(training=SHORT), "test.yaml"))
+    reporter = Reporter(run.events)
+    run.tell(Pause())
+    run.tell(SaveCheckpoint())
+
+    def go_on() -> None:
+        wait_for(lambda: [r for r in read_records(run) if isinstance(r.event, events.RunPaused)])
+        assert not steps(run)
+        run.tell(Unpause())
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(go_on)
+        work(run, reporter, Control(CommandReader(run.commands), reporter), resume=None)
+        waiting.result()
+    paused = [r.event.step for r in read_records(run) if isinstance(r.event, events.RunPaused)]
+    assert paused == [0]
+    assert steps(run) == [1, 2, 3, 4]
+    assert 1 in [checkpoint.step for checkpoint in checkpoints.all_checkpoints(run)]  # there was nothing to save at 0
+    assert all(r.event.accepted for r in read_records(run) if isinstance(r.event, events.CommandConfirmed))
 
 
 @pytest.mark.parametrize(("more", "stop_at"), SETUPS)
