@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from engine.events import EvaluationFinished, Event, StepFinished, TrainingStarted
-from engine.runs.segment import AXES, MAX_METRICS, NO_ROWS, Axis, GrowingSegment, Numbers, Segment
+from engine.runs.segment import AXES, MAX_METRICS, Axis, GrowingSegment, Metric, Numbers, Segment
 
 _INT64: Final = 1 << 63
 _NUMBERS: Final = frozenset({float, int})
@@ -28,6 +28,9 @@ class Column(NamedTuple):
     last: float
     count: int  # type: ignore[assignment]  # a tuple's method of that name is not needed
     """Finite values."""
+
+
+_GAP: Final = Column(math.nan, math.nan, math.nan, math.nan, 0)
 
 
 class Point(NamedTuple):
@@ -176,29 +179,23 @@ class MetricHistory:
     def _draw(self, columns: list[Column | None], metric: str, axis: Axis, x0: float, x1: float, first: int) -> None:
         """Fold the parts from `first` on anew."""
         width = len(columns)
+        base, tail = self._base.metrics.get(metric), self._tail.metrics.get(metric)
+        middle = self._base.rows
         start = self._row_at(axis, x0 + (x1 - x0) * first / width)
         for part in range(first, width):
             if start == len(self):
                 columns[part:] = [None] * (width - part)
                 return
             stop = self._row_at(axis, x0 + (x1 - x0) * (part + 1) / width, start)
-            columns[part] = self._column(metric, start, stop) if stop > start else None
+            if start == stop:
+                columns[part] = None
+            elif stop <= middle:
+                columns[part] = _column(base, start, stop)
+            elif start >= middle:
+                columns[part] = _column(tail, start - middle, stop - middle)
+            else:
+                columns[part] = _joined(_column(base, start, middle), _column(tail, 0, stop - middle))
             start = stop
-
-    def _column(self, metric: str, start: int, stop: int) -> Column:
-        fold = NO_ROWS
-        last = math.nan
-        for segment, offset in ((self._base, 0), (self._tail, self._base.rows)):
-            values = segment.metrics.get(metric)
-            first, end = max(0, start - offset), min(segment.rows, stop - offset)
-            if values is None or first >= end:
-                continue
-            fold = fold | values.fold(first, end) if offset else values.fold(first, end)
-            row = values.last_finite(first, end)
-            last = values.raw[row] if row >= 0 else last
-        if not fold.num_values:
-            return Column(math.nan, math.nan, math.nan, math.nan, 0)
-        return Column(fold.low, fold.high, fold.total / fold.num_values, last, fold.num_values)
 
     def value_at(self, metric: str, axis: Axis, x: float) -> Point | None:
         """Return the row nearest to `x`, the newest of several at the same x; None without rows."""
@@ -249,6 +246,25 @@ class MetricHistory:
         if start < base and self._base.axes[axis][base - 1] >= x:
             return _first_at(self._base.axes[axis], x, start, base)
         return base + _first_at(self._tail.axes[axis], x, max(0, start - base), self._tail.rows)
+
+
+def _column(metric: Metric | None, start: int, stop: int) -> Column:
+    """Return what rows `start` to `stop` (excluded) of a segment's metric are together."""
+    if metric is None:
+        return _GAP
+    low, high, total, num_values = metric.fold(start, stop)
+    if not num_values:
+        return _GAP
+    return Column(low, high, total / num_values, metric.raw[metric.last_finite(start, stop)], num_values)
+
+
+def _joined(one: Column, other: Column) -> Column:
+    """Return the column of the rows of both."""
+    if not one.count or not other.count:
+        return one if one.count else other
+    count = one.count + other.count
+    mean = (one.mean * one.count + other.mean * other.count) / count
+    return Column(min(one.low, other.low), max(one.high, other.high), mean, other.last, count)
 
 
 def _first_at(numbers: Numbers, x: float, start: int, stop: int) -> int:

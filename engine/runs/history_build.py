@@ -334,6 +334,7 @@ def _write_sections(file: IO[bytes], past: _Past, proof: dict[str, Any], pool: T
     lines = b"".join(past.lines)
     header: dict[str, Any] = {
         "byteorder": sys.byteorder,
+        "blocks": [FACTOR, LEVELS, BLOCK],
         "log": proof,
         "damaged": past.damaged,
         "clock": [past.clock.seconds, past.clock.last],

@@ -95,7 +95,7 @@ class Index:
         }
         axes = {axis: self._numbers(part["axes"][axis], rows, AXIS_TYPES[axis]) for axis in AXES}
         if len(metrics) > MAX_METRICS or any(len(metric.levels) != LEVELS for metric in metrics.values()):
-            raise ValueError("not a layout of this version")
+            raise ValueError("not the layout of this version")
         return Segment(rows, axes, metrics, self._release)
 
     def _release(self) -> None:
@@ -216,9 +216,12 @@ def _map(path: Path) -> Index:
     if (magic, version) != (MAGIC, VERSION) or len(text) != length or zlib.crc32(text) != crc:
         raise ValueError("not a whole index of this version")
     header = json.loads(bytes(text))
-    if header["byteorder"] != sys.byteorder:
-        raise ValueError("an index of another machine")
-    return Index(header, data, mapping)
+    if header["byteorder"] != sys.byteorder or header["blocks"] != [FACTOR, LEVELS, BLOCK]:
+        raise ValueError("an index of another machine, or with other blocks")
+    index = Index(header, data, mapping)
+    for name in ("train", "evaluation"):
+        index.segment(name)  # all sections are inside the file
+    return index
 
 
 def fits(proof: dict[str, Any], log: Path) -> bool:
