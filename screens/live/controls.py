@@ -109,10 +109,12 @@ def what_stopping_now_loses(state: RunState) -> str:
 def still_of_interest(asked: Iterable[Asked], state: RunState, now: float) -> list[Asked]:
     """Return the commands without an answer and those freshly answered, with the answers that have come.
 
-    A command that a run did not live to answer is among neither.
+    What a run did not live to answer is among neither, nor is what was said to an earlier start of it.
     """
     kept = []
     for one in asked:
+        if one.time < state.attempt_began:
+            continue
         if one.answer is None and one.command_id in state.confirmed:
             one.answer, one.answered = state.confirmed[one.command_id], now
         if now - one.answered < SHOWN_SECONDS if one.answer is not None else state.active:

@@ -67,15 +67,17 @@ def chart_specs(history: RunHistory) -> list[ChartSpec]:
     left = dict.fromkeys(evaluation.metrics)
     specs = []
     for metric in [*FIRST, *(name for name in train.metrics if name not in FIRST)]:
-        curves = [MetricCurve(train, metric, "train", "line")]
+        curves = []
         for partner in _partners(metric, list(left)):
             del left[partner]
             label = partner.removeprefix("eval_").removesuffix(metric).rstrip("_") or "eval"
             curves.append(MetricCurve(evaluation, partner, label, "points"))
-        specs.append(ChartSpec(metric, _title(metric), tuple(curves), metric != "learning_rate"))
+        # The read-out of a crosshair takes the title's place, so a curve alone must name itself.
+        own = MetricCurve(train, metric, "train" if curves else _title(metric), "line")
+        specs.append(ChartSpec(metric, _title(metric), (own, *curves), metric != "learning_rate"))
     others = sorted(left, key=lambda name: name.endswith(_LAST))
     specs += [
-        ChartSpec(name, _title(name), (MetricCurve(evaluation, name, "eval", "points"),), smooth=False)
+        ChartSpec(name, _title(name), (MetricCurve(evaluation, name, _title(name), "points"),), smooth=False)
         for name in others
     ]
     return specs[:CHARTS_SHOWN]

@@ -30,6 +30,7 @@ _BOX = """
             background: $surface;
             border: round $primary;
             & Static { width: 1fr; height: auto; }
+            & .question { margin-bottom: 1; }
             & .note { color: $text-muted; margin-bottom: 1; }
             & .problem { color: $text-error; }
             & OptionList { height: auto; max-height: 16; background: $surface; border: none; padding: 0; }
@@ -74,7 +75,7 @@ class StopDialog(Steady, ModalScreen["Stop | None"]):
         ]
         question = f"{self._run} is stopping. End it at once?" if self._stopping else f"Stop {self._run}?"
         with Vertical(id="box"):
-            yield Static(content(question, "bold"), classes="note")
+            yield Static(content(question, "bold"), classes="question")
             yield OptionList(*options)
 
     def on_mount(self) -> None:
@@ -193,7 +194,7 @@ class MetricPicker(Steady, ModalScreen["str | None"]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield Static(content("Show a metric large", "bold"), classes="note")
+            yield Static(content("Show a metric large", "bold"), classes="question")
             yield OptionList(*(Option(content(f"{title}  {now}", lines=1)) for _, title, now in self._metrics))
 
     def on_mount(self) -> None:

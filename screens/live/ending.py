@@ -67,14 +67,16 @@ def _head(state: RunState) -> str:
 
 
 def _explanation(state: RunState, reason: str) -> list[str]:
-    ended = state.lifecycle.ended
+    ended, exited = state.lifecycle.ended, state.lifecycle.exited
     if state.state == "unknown":
-        return [f"{reason}. It is left alone: nothing here starts or stops it.".lstrip(". ")]
-    if ended is not None:
-        return [text for text in (ended.detail, ended.remedy) if text]
-    if state.explanation:
-        return [state.explanation]
-    return [f"It ended without a word: {reason}." if reason else "It ended without a word."]
+        said = [f"{reason or 'nothing is known of its processes'}. It is left alone: nothing here starts or stops it."]
+    elif ended is not None:
+        said = [text for text in (ended.detail, ended.remedy) if text]
+    elif exited is not None:
+        said = [state.explanation, *(["Free memory on that machine before going on."] if exited.out_of_memory else [])]
+    else:
+        said = [f"It ended without a word: {reason}." if reason else "It ended without a word."]
+    return [text[:1].upper() + text[1:] for text in said]
 
 
 def _safe(state: RunState) -> list[StyledText]:
@@ -133,14 +135,15 @@ def ending_pieces(state: RunState, reason: str) -> list[Piece]:
 class Ending(Static):
     """The panel below the headline, hidden while the run goes on."""
 
-    ALLOW_SELECT = True
-    ascii_only = False
-    _rows: Sequence[Sequence[StyledText]] = ()
+    def __init__(self, *, ascii_only: bool = False) -> None:
+        super().__init__()
+        self._ascii_only = ascii_only
+        self._rows: Sequence[Sequence[StyledText]] = ()
 
     def show(self, state: RunState, reason: str, height: int, *, known: bool) -> None:
         """Draw what is new in `height` rows at most; nothing before the run is `known`."""
         width = max(20, self.app.size.width - 5)
-        rows = ending_rows(state, reason, width, height, ascii_only=self.ascii_only) if known else []
+        rows = ending_rows(state, reason, width, height, ascii_only=self._ascii_only) if known else []
         # An update is a new layout, even of a panel that is hidden: 4 ms.
         if rows == self._rows:
             return

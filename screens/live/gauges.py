@@ -10,12 +10,20 @@ from tui.widgets.chart.glyphs import GlyphSet
 
 _NEARLY_FULL = 0.92
 """Memory above this part is drawn as a warning."""
+_AT_THE_END = "at the end:  "
 
 
-def gauges(measured: DeviceMeasured | None, width: int, glyphs: GlyphSet) -> list[Piece]:
-    """Return one row of gauges, what matters most first."""
+def gauges(measured: DeviceMeasured | None, width: int, glyphs: GlyphSet, *, over: bool = False) -> list[Piece]:
+    """Return one row of gauges, what matters most first.
+
+    Args:
+        measured: The newest reading, None before the first.
+        width: Of the row, in cells.
+        glyphs: What to draw with.
+        over: The reading is the last one: nobody works on the run any more.
+    """
     if measured is None:
-        return [("device not measured yet", "m")]
+        return [("device not measured" if over else "device not measured yet", "m")]
     bars = max(6, min(24, (width - 56) // 2))
     groups: list[list[Piece]] = []
     used, total = measured.used_bytes, measured.total_bytes
@@ -35,7 +43,8 @@ def gauges(measured: DeviceMeasured | None, width: int, glyphs: GlyphSet) -> lis
         groups.append([(f"{measured.power_watts:.0f}", "v"), (" W", "m")])
     if measured.reserved_bytes is not None:
         groups.append([("torch holds ", "m"), (size_text(measured.reserved_bytes), " ")])
-    return fitted(groups, width)
+    row = fitted(groups, width - (len(_AT_THE_END) if over else 0))
+    return [(_AT_THE_END, "m"), *row] if over else row
 
 
 class Gauges(Cells):
@@ -44,7 +53,8 @@ class Gauges(Cells):
     DEFAULT_CSS = "Gauges { padding: 0 1; }"
     measured: DeviceMeasured | None = None
     glyphs: GlyphSet = "braille"
+    over = False
 
     def pieces(self, width: int, height: int) -> list[list[Piece]]:
         del height
-        return [gauges(self.measured, width, self.glyphs)]
+        return [gauges(self.measured, width, self.glyphs, over=self.over)]

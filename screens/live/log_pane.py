@@ -86,7 +86,11 @@ class LogPane(ScrollView, can_focus=True):
             # Forced: there is no scroll bar yet when the first lines come.
             self.scroll_end(animate=False, immediate=True, force=True)
             self._at_end = True
+            self.call_after_refresh(self._place_scroll_bar)
         self.refresh()
+
+    def _place_scroll_bar(self) -> None:
+        self.vertical_scrollbar.position = self.scroll_y
 
     def rows(self, width: int) -> list[list[StyledText]]:
         """Return the log in rows of `width` cells, each piece with the name of its part."""

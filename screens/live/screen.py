@@ -14,10 +14,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import Reactive
 from textual.widget import Widget
 
 from engine.commands import Command, Pause, SaveCheckpoint, Unpause
+from engine.errors import EngineError
 from engine.launch.start import send
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
@@ -39,7 +39,6 @@ from tui.display import plain
 from tui.run_feed import RunFeed
 from tui.state import RunState
 from tui.widgets.chart.glyphs import GlyphSet
-from tui.terminal.updates import ThriftyCompositor
 
 LARGE = (120, 36)
 """Width and height from which plots, samples and log are on screen together."""
@@ -65,8 +64,6 @@ class LiveScreen(ConsoleScreen):
         "something; all other keys only change what you see."
     )
     CSS_PATH = "screen.tcss"
-    focused = Reactive[Widget | None](None, repaint=False)
-    """Textual repaints the whole screen when the focus moves, 12 kB; what looks different repaints itself."""
     AUTO_FOCUS = "MetricChart"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause or go on", show=False, id="live.pause",
@@ -103,7 +100,6 @@ class LiveScreen(ConsoleScreen):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(workspace)
-        self._compositor = ThriftyCompositor()
         self.run = run
         self.sub_title = run
         self.feed = feed or RunFeed(RunDirectory(Workspace(workspace).runs / run))
@@ -127,7 +123,12 @@ class LiveScreen(ConsoleScreen):
     async def follow(self) -> None:
         """Follow the run until the screen is left."""
         if not self._exists:
-            await asyncio.to_thread(find_run, self.feed.run.path.parent, self.run)
+            try:
+                await asyncio.to_thread(find_run, self.feed.run.path.parent, self.run)
+            except EngineError:
+                self.feed.opening = "There is nothing to show"
+                self.post_message(self.RunChanged())
+                raise
         async for _ in self.feed.changes():
             self.post_message(self.RunChanged())
 
@@ -371,7 +372,7 @@ class LiveScreen(ConsoleScreen):
         glyphs: GlyphSet = self.terminal.glyphs  # type: ignore[assignment]
         yield Headline()
         yield ViewBar()
-        yield Ending()
+        yield Ending(ascii_only=glyphs == "ascii")
         with Container(id="body"):
             yield Plots(glyphs)
             with Horizontal(id="panes"):
@@ -412,7 +413,7 @@ class LiveScreen(ConsoleScreen):
             self.query_one(DetailsPane).show(state, str(self.feed.run.path))
         self.query_one(LogPane).show(state.log, self.feed.worker_log)
         gauge = self.query_one(Gauges)
-        gauge.measured, gauge.glyphs = state.measured, figures.glyphs
+        gauge.measured, gauge.glyphs, gauge.over = state.measured, figures.glyphs, not state.active
         gauge.redraw()
 
     def _show_headline(self, figures: Figures) -> None:
@@ -430,7 +431,7 @@ class LiveScreen(ConsoleScreen):
         bar.view, bar.with_views = self.view, self.has_class("-full")
         bar.controls = controls(self.state, self.feed.reason) if not self.feed.opening else []
         page = self.query_one(Plots).page_note if self.view == "plots" and bar.with_views else ""
-        bar.notes = [("frozen, space goes on", "w")] if self.frozen else [(page, "m")] if page else []
+        bar.notes = [("frozen", "w")] if self.frozen else [(page, "m")] if page else []
         bar.redraw()
         line.line = self._news() or self._last_said() or standing(self.state)
         line.redraw()

@@ -31,11 +31,18 @@ def wrapped(pieces: Iterable[StyledText], width: int, indent: int = 0) -> list[l
             for part in _parts(word, width - indent):
                 size = cell_len(part.rstrip())
                 if used and used + size > width:
+                    _strip(rows[-1])
                     rows.append([(" " * indent, "")] if indent else [])
                     used = indent
                 rows[-1].append((part, style))
                 used += cell_len(part)
+    _strip(rows[-1])
     return rows
+
+
+def _strip(row: list[StyledText]) -> None:
+    if row:
+        row[-1] = (row[-1][0].rstrip(), row[-1][1])
 
 
 def cut_row(pieces: Iterable[StyledText], width: int) -> list[StyledText]:

@@ -1,0 +1,106 @@
+"""Which metrics share a chart, and what a chart is told of a history."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from engine import events
+from engine.runs.history import RunHistory
+from screens.live.curves import CHARTS_SHOWN, FIRST, MetricCurve, chart_specs, checkpoint_marks, planned_ends
+from tests.screens.live import states
+from tests.screens.live.states import Story
+
+
+def history(train: dict[str, float], evaluation: dict[str, float] | None = None) -> RunHistory:
+    made = RunHistory()
+    made.train.append(1, 0.1, 10, 0.5, train)
+    if evaluation:
+        made.evaluation.append(1, 0.1, 10, 0.5, evaluation)
+    return made
+
+
+def test_the_first_page_is_there_before_there_are_values() -> None:
+    assert [spec.key for spec in chart_specs(RunHistory())] == list(FIRST)
+
+
+def test_each_validation_set_has_its_curve_over_the_training_loss() -> None:
+    specs = chart_specs(history({"loss": 1.0}, {"eval_retain_loss": 1.0, "eval_unlearn_loss": 1.0, "eval_loss": 1.0}))
+    assert [(curve.label, curve.style) for curve in specs[0].curves] == [
+        ("train", "line"), ("retain", "points"), ("unlearn", "points"),
+    ]  # fmt: skip
+    assert [spec.key for spec in specs[4:]] == ["eval_loss"], "their mean has a chart of its own"
+
+
+def test_a_single_validation_set_is_called_eval() -> None:
+    specs = chart_specs(history({"loss": 1.0}, {"eval_loss": 1.0}))
+    assert [curve.label for curve in specs[0].curves] == ["train", "eval"]
+
+
+def test_every_other_metric_has_a_chart_and_machine_figures_come_last() -> None:
+    specs = chart_specs(
+        history({"entropy": 1.0, "accuracy": 1.0}, {"eval_runtime": 1.0, "eval_accuracy": 1.0, "eval_other": 1.0})
+    )
+    assert [spec.key for spec in specs[4:]] == ["entropy", "accuracy", "eval_other", "eval_runtime"]
+    assert [curve.metric for curve in specs[5].curves] == ["accuracy", "eval_accuracy"]
+
+
+def test_a_curve_alone_is_called_what_its_chart_is_called() -> None:
+    assert chart_specs(history({"grad_norm": 1.0}))[2].curves[0].label == "gradient norm"
+
+
+def test_a_log_that_names_hundreds_of_metrics_gets_a_bounded_number_of_charts() -> None:
+    assert len(chart_specs(history({f"metric_{number}": 1.0 for number in range(300)}))) == CHARTS_SHOWN
+
+
+def test_rows_without_a_metric_are_no_gap_and_a_value_that_is_not_finite_is() -> None:
+    made = RunHistory()
+    for step in range(1, 11):
+        sparse = {"rare": 1.0} if step % 5 == 0 else {}
+        made.train.append(step, step / 10, step, step, {"loss": math.nan if step == 3 else 1.0, **sparse})
+    loss, rare = (MetricCurve(made.train, name, name, "line") for name in ("loss", "rare"))
+    columns = loss.columns("step", 1, 11, 10)
+    assert [column is not None and math.isnan(column.mean) for column in columns] == [n == 2 for n in range(10)]
+    assert [column is not None for column in rare.columns("step", 1, 11, 10)] == [n in (4, 9) for n in range(10)]
+
+
+def test_a_metric_that_is_not_there_has_no_range() -> None:
+    curve = MetricCurve(RunHistory().train, "loss", "loss", "line")
+    assert curve.x_range("step") is None
+    assert list(curve.columns("step", 0, 10, 3)) == [None] * 3
+
+
+@pytest.mark.parametrize(("axis", "end"), [("step", 400.0), ("epoch", 3.0), ("num_tokens", 400 * 312.0)])
+def test_where_the_run_will_end(axis: str, end: float) -> None:
+    assert planned_ends(states.training().state)(axis) == pytest.approx(end)
+
+
+def test_the_time_at_which_it_will_end_is_an_estimate_from_its_pace() -> None:
+    end = planned_ends(states.training().state)("seconds")
+    assert end is not None
+    assert 200 < end < 220
+
+
+def test_an_end_that_cannot_be_told_is_none() -> None:
+    ends = planned_ends(states.starting().state)
+    assert [ends(axis) for axis in ("step", "epoch", "num_tokens", "seconds")] == [None] * 4
+
+
+def test_a_run_that_max_steps_ends_early_has_a_shorter_epoch_axis_that_stays() -> None:
+    story = Story(total_steps=400)
+    story.say(events.TrainingStarted(400, 1.0, 0, 10, 1, "cpu", "float32"))
+    seen = set()
+    for step in range(1, 100):
+        story.say(events.StepFinished(step, round(step / 5_000, 6), step, 0.5, {"loss": 1.0}), after=0.5)
+        seen.add(planned_ends(story.state)("epoch"))
+    [end] = seen
+    assert end == pytest.approx(0.08)
+
+
+def test_checkpoints_are_marked_on_every_axis() -> None:
+    marks = checkpoint_marks(states.training().state)
+    assert marks["step"] == [100.0, 150.0, 200.0]
+    assert marks["num_tokens"] == [100 * 312.0, 150 * 312.0, 200 * 312.0]
+    assert marks["epoch"] == pytest.approx([0.75, 1.125, 1.5])
+    assert len(marks["seconds"]) == 3
