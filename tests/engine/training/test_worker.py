@@ -228,7 +228,10 @@ def test_sigterm_saves_and_stops(training: Trained) -> None:
 def test_masked_labels_are_refused_before_the_first_step(training: Trained) -> None:
     longer = [{**row, "instruction": row["instruction"] * 20} for row in rows(count=8)]
     write_rows(training.workspace.path / "data" / "train.jsonl", longer)
-    run = training.start(data={"train": "data/train.jsonl", "validation": {}, "max_length": 64})
+    run = training.start(
+        data={"train": "data/train.jsonl", "validation": {}, "max_length": 64},
+        evaluation={"eval_steps": None, "prompts": []},
+    )
     ended = wait_for_end(run)
     assert ended is not None
     assert (ended.outcome, ended.code, ended.step) == ("failed", "nothing-to-learn", 0)
