@@ -17,6 +17,8 @@ from engine.runs.liveness import Life, liveness
 
 _LOSSES_KEPT = 64
 """Points of the sparkline: the newest, as many as the list ever draws."""
+_HEAD_BYTES = (16 << 10, 256 << 10)
+"""How much of a log's beginning is read until training begins. Fifty dropped rows take 10 kB in each data set."""
 _TAIL_BYTES = (64 << 10, 1 << 20, 8 << 20)
 """How much of a log's end is read until a step is found. A paused run says 200 bytes of its device every 5 s: its last
 step is 64 kB back after half an hour and 8 MB back after two days."""
@@ -80,7 +82,7 @@ def summarise(run: RunDirectory) -> RunSummary:
     summary = _empty(run)
     seen = 0
     seconds: list[float] = []
-    first, last = head(run.events), _tail_with_a_step(run.events)
+    first, last = _head_with_the_plan(run.events), _tail_with_a_step(run.events)
     unseen = bool(first and last) and last[0].seq > first[-1].seq + 1
     for record in (*first, *last):
         if unseen and record is last[0]:
@@ -157,6 +159,16 @@ def _empty(run: RunDirectory) -> RunSummary:
         name=run.name, path=str(run.path), state="unknown", method="", model="", parent=None, created=0.0, step=0,
         total_steps=0, loss=None,
     )  # fmt: skip
+
+
+def _head_with_the_plan(path: Path) -> list[Record]:
+    """Return the beginning of a log, reaching on to where the number of steps is told if that is near."""
+    records: list[Record] = []
+    for max_bytes in _HEAD_BYTES:
+        records = head(path, max_bytes)
+        if any(isinstance(record.event, events.TrainingStarted) for record in records):
+            break
+    return records
 
 
 def _tail_with_a_step(path: Path) -> list[Record]:

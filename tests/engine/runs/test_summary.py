@@ -290,3 +290,12 @@ def test_an_age_is_one_number(seconds: float, text: str) -> None:
 
 def test_an_age_is_counted_from_now() -> None:
     assert age_text(0.0).endswith(" d")
+
+
+def test_many_dropped_rows_do_not_hide_how_many_steps_there_are(run: RunDirectory) -> None:
+    dropped = [{"path": "rows.jsonl", "line": line, "reason": "no question and answer " * 8} for line in range(50)]
+    sets = [events.DataPrepared(name, 99, 49, 50, dropped, 1000, 100) for name in ("train", "retain", "unlearn")]
+    say(run, KEEPER, *sets, TRAINING, *(step(number) for number in range(1, 1500)))
+    alive(run)
+    found = summarise(run)
+    assert (found.state, found.step, found.total_steps) == ("running", 1499, 100_000)
