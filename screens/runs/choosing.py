@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from engine.runs.lifecycle import STATES
 from engine.runs.summary import RunSummary
@@ -24,14 +24,23 @@ def _by_loss(summary: RunSummary) -> tuple[bool, float]:
     return (not known, loss if known and loss is not None else 0.0)
 
 
-ORDERS: Final[Mapping[str, tuple[str, Callable[[RunSummary], Any] | None]]] = {
-    "newest": ("those at work first, then the newest", None),
-    "activity": ("the one that spoke last first", lambda summary: -summary.last_said),
-    "name": ("by name", lambda summary: _natural(summary.name)),
-    "loss": ("the lowest loss first", _by_loss),
-    "state": ("by state", lambda summary: STATES.index(summary.state)),
+class Order(NamedTuple):
+    """A way to sort the list."""
+
+    explanation: str
+    column: str
+    """Key of the column that shows it; empty when none does."""
+    key: Callable[[RunSummary], Any] | None
+    """None is the order in which the runs come."""
+
+
+ORDERS: Final[Mapping[str, Order]] = {
+    "newest": Order("those at work first, then the newest", "", None),
+    "activity": Order("the last to speak first", "when", lambda summary: -summary.last_said),
+    "name": Order("by name", "name", lambda summary: _natural(summary.name)),
+    "loss": Order("the lowest loss first", "loss", _by_loss),
+    "state": Order("by state", "state", lambda summary: STATES.index(summary.state)),
 }
-"""Name of each order -> what it means, and its key; None is the order in which the runs come."""
 
 
 def chosen(summaries: Iterable[RunSummary], query: str = "", order: str = "newest") -> list[RunSummary]:
@@ -44,7 +53,7 @@ def chosen(summaries: Iterable[RunSummary], query: str = "", order: str = "newes
     """
     words = query.lower().split()
     found = [summary for summary in summaries if _matches(summary, words)]
-    key = ORDERS[order][1]
+    key = ORDERS[order].key
     return found if key is None else sorted(found, key=key)
 
 

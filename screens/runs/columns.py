@@ -10,8 +10,9 @@ from typing import Final
 from engine.runs.summary import RunSummary, age_text
 from screens.live.cells import Piece
 from screens.live.headline import bar
-from screens.live.words import SIGNS, time_left, value
+from screens.live.words import SIGNS, time_left
 from tui.display import cell_len, plain, truncate
+from tui.widgets.chart.axis import format_value
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.sparkline import sparkline
 
@@ -52,7 +53,7 @@ class _Kind:
 _KINDS: Final[Mapping[str, _Kind]] = {
     "state": _Kind("state", 10, 10),
     "name": _Kind("run", 14, 40, measured=True, keep="ends"),
-    "method": _Kind("method", 3, 8, measured=True, whole=True),
+    "method": _Kind("method", 3, 10, measured=True),
     "model": _Kind("model", 12, 34, measured=True, keep="end"),
     "parent": _Kind("from", 12, 24, measured=True, keep="ends"),
     "bar": _Kind("progress", 8, 20),
@@ -60,7 +61,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "steps": _Kind("step", 4, 19, measured=True, whole=True, right=True),
     "loss": _Kind("loss", 8, 8, right=True),
     "curve": _Kind("losses", 8, 24),
-    "when": _Kind("left/ended", 10, 10, right=True),
+    "when": _Kind("time", 10, 10, right=True),
 }
 """In the order in which they stand."""
 _FIRST: Final = ("name", "percent", "when", "loss", "state", "bar", "curve", "steps", "method", "model", "parent")
@@ -83,7 +84,7 @@ def columns_for(summaries: Iterable[RunSummary], width: int) -> list[Column]:
         need = longest.get(key, kind.most)
         if key == "parent" and not need:
             continue
-        most[key] = min(kind.most, max(need, len(kind.title)))
+        most[key] = max(need, len(kind.title)) if kind.whole else min(kind.most, max(need, len(kind.title)))
         least[key] = most[key] if kind.whole else min(most[key], kind.least)
     chosen: dict[str, int] = {}
     room = width - _SIGN.width - GAP
@@ -93,7 +94,7 @@ def columns_for(summaries: Iterable[RunSummary], width: int) -> list[Column]:
         need = least[key] + (GAP if chosen else 0)
         if need > free:
             if not chosen:
-                chosen[key] = max(1, free)
+                chosen[key], room = max(1, free), 0
             break
         chosen[key] = least[key]
         room = free - need
@@ -150,13 +151,20 @@ def cells(summary: RunSummary, columns: Sequence[Column], now: float, glyphs: Gl
     return row
 
 
-def heads(columns: Sequence[Column]) -> list[Piece]:
-    """Return the row of titles."""
+def heads(columns: Sequence[Column], sorted_by: str = "") -> list[Piece]:
+    """Return the row of titles.
+
+    Args:
+        columns: As drawn.
+        sorted_by: Key of the column that is marked as the one that decides the order.
+    """
     row: list[Piece] = []
     for column in columns:
         if row:
             row.append((" " * GAP, " "))
-        row += _padded([(truncate(column.title, column.width), "m")], column)
+        marked = column.key == sorted_by
+        title = f"▾{column.title}" if marked else column.title
+        row += _padded([(truncate(title, column.width), "a" if marked else "m")], column)
     return row
 
 
@@ -177,7 +185,7 @@ def _cell(summary: RunSummary, column: Column, now: float, glyphs: GlyphSet) -> 
     if column.key == "percent":
         return [(percent(summary), "v" if summary.active else " ")]
     if column.key == "loss":
-        return _loss(summary)
+        return _loss(summary, width)
     if column.key == "curve":
         return [(sparkline(summary.losses, width, glyphs), "b" if summary.active else "m")] if summary.losses else []
     if column.key == "when":
@@ -194,11 +202,12 @@ def _bar_style(summary: RunSummary) -> str:
     return "e" if summary.state in ("failed", "died") else "m"
 
 
-def _loss(summary: RunSummary) -> list[Piece]:
-    if summary.loss is None:
+def _loss(summary: RunSummary, width: int) -> list[Piece]:
+    loss = summary.loss
+    if loss is None:
         return []
-    finite = abs(summary.loss) < float("inf")
-    return [(value(summary.loss), " " if finite else "e")]
+    shown = next((text for digits in (4, 3, 2, 1) if len(text := format_value(loss, digits)) <= width), "~")
+    return [(shown, " " if abs(loss) < float("inf") else "e")]
 
 
 def percent(summary: RunSummary) -> str:

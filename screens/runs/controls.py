@@ -28,9 +28,9 @@ def controls(summary: RunSummary | None) -> list[Control]:
     return [
         Control("p", "pause", "Go on" if summary is not None and summary.state == "paused" else "Pause",
                 _untellable(summary, needs_steps=True)),
-        Control("s", "save_now", "Save now", _untellable(summary, needs_steps=True)),
+        Control("w", "save_now", "Save now", _untellable(summary, needs_steps=True)),
         Control("S", "stop", "Stop", _untellable(summary)),
-        Control("r", "resume", "Resume", _not_resumable(summary)),
+        Control("R", "resume", "Resume", _not_resumable(summary)),
     ]  # fmt: skip
 
 

@@ -20,16 +20,10 @@ if TYPE_CHECKING:
 MEASURE_SECONDS: Final = 3.0
 """Between two readings while a run is at work."""
 ROWS_SHOWN: Final = 4
+_BARS: Final = (24, 20, 16, 12, 10, 8, 6)
+"""Lengths a bar may have."""
 _NEARLY_FULL: Final = 0.92
 """Memory above this part is drawn as a warning."""
-
-
-def measure() -> list[DeviceReading]:
-    """Return a reading of each GPU, or of the processor where there is none. For a thread."""
-    # psutil and NVML are 40 ms, needed only where something runs.
-    from engine.hardware.devices import cuda_readings, host_reading
-
-    return cuda_readings() or [host_reading()]
 
 
 class Named(NamedTuple):
@@ -40,22 +34,35 @@ class Named(NamedTuple):
     """Memory; None where nothing but the driver knows it."""
 
 
-def names(proc: Path = Path("/proc")) -> list[Named]:
-    """Return the devices as the kernel has them written down: asking a GPU would wake it. For a thread.
+class Machine:
+    """Where the figures come from. Its methods are for a thread.
 
     Args:
         proc: Where the kernel's files are.
     """
-    found = []
-    for file in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
-        try:
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "NVIDIA GPU")
-        found.append(Named(model, None))
-    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return [*found, Named(f"CPU, {os.cpu_count()} cores", pages * page)]
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+
+    def measure(self) -> list[DeviceReading]:
+        """Return a reading of each GPU, or of the processor where there is none."""
+        # psutil and NVML are 40 ms, needed only where something runs.
+        from engine.hardware.devices import cuda_readings, host_reading
+
+        return cuda_readings() or [host_reading()]
+
+    def names(self) -> list[Named]:
+        """Return the devices as the kernel has them written down: asking a GPU would wake it."""
+        found = []
+        for file in sorted((self._proc / "driver/nvidia/gpus").glob("*/information")):
+            try:
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError:
+                continue
+            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "NVIDIA GPU")
+            found.append(Named(model, None))
+        pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+        return [*found, Named(f"CPU, {os.cpu_count()} cores", pages * page)]
 
 
 def named(devices: Sequence[Named], width: int) -> list[list[Piece]]:
@@ -83,25 +90,35 @@ def measured(readings: Sequence[DeviceReading], width: int, glyphs: GlyphSet) ->
         rows.append(row)
     hidden = len(readings) - per_row * len(rows)
     if hidden > 0:
-        rows[-1] = cut([*rows[-1][:-1], (f"  and {hidden} more", "m")], width)
+        note = f"  and {hidden} more"
+        rows[-1] = cut([*cut(rows[-1][:-1], width - len(note)), (note, "m")], width)
     return rows
 
 
 def _gauges(reading: DeviceReading, width: int, glyphs: GlyphSet, *, many: bool) -> list[Piece]:
-    kind = f"GPU {reading.index}" if reading.kind == "cuda" else "CPU"
+    """Return the gauges of one device, with bars as long as there is room for."""
+    for bars in _BARS:
+        groups = _groups(reading, bars, glyphs, many=many, labelled=width >= 60)
+        if sum(length(group) for group in groups) + 2 * (len(groups) - 1) <= width:
+            break
+    return fitted(groups, width, gap=2)
+
+
+def _groups(reading: DeviceReading, bars: int, glyphs: GlyphSet, *, many: bool, labelled: bool) -> list[list[Piece]]:
     name = plain(reading.name, limit=80)
-    bars = max(4, min(24, (width - 46) // 2))
-    groups: list[list[Piece]] = []
-    head = [(f"{kind}", "v")] if width < 40 or many or reading.kind == "cpu" else [(name, "v")]
+    kind = f"GPU {reading.index}" if reading.kind == "cuda" else "CPU"
     used, total = reading.used_bytes, reading.total_bytes
+    told = used is not None or reading.utilization is not None
+    groups: list[list[Piece]] = [[(kind if told and (many or reading.kind == "cpu") else name, "v")]]
     if used is not None and total:
         style = "w" if used / total > _NEARLY_FULL else "b"
-        what = "memory " if width >= 60 else ""
-        size = f"{used / 1e9:.1f}/{total / 1e9:.0f} GB" if total >= 1e10 else f"{used / 1e9:.1f}/{total / 1e9:.1f} GB"
-        groups.append([(what, "m"), *bar(used / total, bars, glyphs, style), (f" {size}", " ")])
+        whole = f"{total / 1e9:.0f}" if total >= 1e10 else f"{total / 1e9:.1f}"
+        size = f"{used / 1e9:{len(whole) + 2 * (total >= 1e10)}.1f}/{whole} GB"
+        label = "memory " if labelled else ""
+        groups.append([(label, "m"), *bar(used / total, bars, glyphs, style), (f" {size}", " ")])
     if reading.utilization is not None:
-        what = "busy " if width >= 60 else ""
-        groups.append([(what, "m"), *bar(reading.utilization, bars, glyphs), (f" {reading.utilization:4.0%}", " ")])
+        label = "busy " if labelled else ""
+        groups.append([(label, "m"), *bar(reading.utilization, bars, glyphs), (f" {reading.utilization:4.0%}", " ")])
     heat: list[Piece] = []
     if reading.temperature is not None:
         heat.append((f"{reading.temperature:.0f} °C", "m"))
@@ -111,7 +128,7 @@ def _gauges(reading: DeviceReading, width: int, glyphs: GlyphSet, *, many: bool)
         groups.append(heat)
     if reading.kind == "cuda" and many:
         groups.append([(name, "m")])
-    return fitted([head, *groups], width, gap=2)
+    return groups
 
 
 class DeviceStrip(Cells):

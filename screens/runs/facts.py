@@ -67,7 +67,7 @@ def _standing(summary: RunSummary, details: Details | None, now: float, width: i
         groups.append([("loss ", "m"), (value(summary.loss), "v" if abs(summary.loss) < float("inf") else "e")])
     if text := when(summary, now):
         groups.append([(text, " ")])
-    if summary.active and summary.seconds_per_step:
+    if summary.state == "running" and summary.seconds_per_step:
         pace = summary.seconds_per_step
         groups.append([(f"{pace:.2g} s/step" if pace > 2 else f"{1 / pace:.2g} steps/s", "m")])
     return fitted(groups, width)
@@ -105,9 +105,9 @@ def _safe(summary: RunSummary, details: Details, width: int) -> list[Piece]:
         if not summary.active and summary.state != "unknown":
             lost = summary.step - newest.step
             again = f"; {number_of(lost, 'step')} are done again" if lost > 0 else ""
-            groups[-1] += [("  ", " "), ("r", "k"), (f" resumes from it{again}", " ")]
+            groups[-1] += [("  ", " "), ("R", "k"), (f" resumes from it{again}", " ")]
     elif not summary.active and summary.state not in ("finished", "unknown"):
-        groups.append([("nothing was saved; ", " "), ("r", "k"), (" begins again", " ")])
+        groups.append([("nothing was saved; ", " "), ("R", "k"), (" begins again", " ")])
     return _labelled("weights", fitted(groups, width - _LABEL), width) if groups else []
 
 

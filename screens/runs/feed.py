@@ -11,11 +11,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.runs.directory import RunDirectory, all_runs
 from engine.runs.liveness import Life, liveness
 from engine.runs.summary import RunSummary, in_order, summarise
+
+if TYPE_CHECKING:
+    from screens.runs.reading import Details
 
 LOOK_SECONDS = 0.03
 """Of reading per look. A run takes 0.3 to 1 ms, and keys share the interpreter with this thread."""
@@ -101,6 +105,13 @@ class RunsFeed:
             self.summaries = {summary.name: summary for summary in ordered}
         self.complete |= not more
         return more
+
+    def details(self, name: str) -> Details | None:
+        """Read the details of a run; None when it is not known."""
+        from screens.runs.reading import read_details  # 20 ms, after the first paint
+
+        known = self._known.get(name)
+        return read_details(RunDirectory(self.folder / name), known.summary) if known is not None else None
 
     def _list(self, now: float) -> bool:
         """Take note of new and vanished runs, if the folder may have any; return whether one vanished."""

@@ -15,7 +15,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from engine.commands import Command, Pause, SaveCheckpoint, Unpause
@@ -25,10 +24,11 @@ from engine.workspace import Workspace
 from screens.runs.choosing import ORDERS, chosen
 from screens.runs.controls import refusal
 from screens.runs.details import ControlLine, DetailsPane
-from screens.runs.devices import MEASURE_SECONDS, DeviceStrip, Named, measure, names
+from screens.runs.devices import MEASURE_SECONDS, DeviceStrip, Machine, Named
 from screens.runs.emptiness import Emptiness
 from screens.runs.feed import RunsFeed
-from screens.runs.table import RunTable, TableHead
+from screens.runs.filter_field import FilterField, FilterInput
+from screens.runs.table import RunTable
 from screens.runs.words import SummaryLine, nothing_found, nothing_yet, tally
 from tui.console_screen import ConsoleScreen
 from tui.messages import OpenRun, RunsKnown
@@ -52,7 +52,6 @@ REST_SECONDS = 0.12
 """The cursor must rest so long on a run before its details are read."""
 DETAILS_SECONDS = 2.0
 """Between two readings of the details of a run at work."""
-FILTER_HINT = "name, model, state; !word leaves out"
 TALL = 34
 """Height from which the details have room for a chart."""
 BROAD = 100
@@ -65,13 +64,14 @@ class RunsScreen(ConsoleScreen):
     Args:
         workspace: Folder with `runs/`.
         feed: What follows the runs. None: made here.
+        machine: What measures the devices. None: made here.
         clock: Unix seconds. For tests that show a moment.
     """
 
     TITLE = "Runs"
     HELP = (
         "Every run of the workspace. Enter opens one; leaving the console stops none. "
-        "p, s, S and r tell the run under the cursor something; all other keys only change what you see."
+        "p, w, S and R tell the run under the cursor something; all other keys only change what you see."
     )
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "RunTable"
@@ -82,10 +82,10 @@ class RunsScreen(ConsoleScreen):
                 tooltip="Newest first, last activity, name, loss, state"),
         Binding("p", "pause", "Pause or go on", show=False, id="runs.pause",
                 tooltip="Take no further step, everything stays in memory; again: go on"),
-        Binding("s,w", "save_now", "Save now", show=False, id="runs.save",
+        Binding("w,s", "save_now", "Save now", show=False, id="runs.save",
                 tooltip="Write a checkpoint after this step and go on"),
         Binding("S", "stop", "Stop", show=False, id="runs.stop", tooltip="End the run. Asks how"),
-        Binding("r,R", "resume", "Resume", show=False, id="runs.resume",
+        Binding("R,r", "resume", "Resume", show=False, id="runs.resume",
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
         Binding("d", "demo", "Demo", id="runs.demo",
                 tooltip="Fine-tune the built-in model here: two minutes, no network"),
@@ -97,10 +97,12 @@ class RunsScreen(ConsoleScreen):
         workspace: Path,
         *,
         feed: RunsFeed | None = None,
+        machine: Machine | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(workspace)
         self.feed = feed or RunsFeed(Workspace(workspace).runs)
+        self.machine = machine or Machine()
         self.clock = clock
         self.filter = ""
         """The filter."""
@@ -122,12 +124,11 @@ class RunsScreen(ConsoleScreen):
         """Whether all runs were known when they were drawn, and the minute at which it was."""
         self._drawn_at = 0.0
         self._table = RunTable()
-        self._head = TableHead(self._table)
         self._details = DetailsPane()
         self._strip = DeviceStrip()
         self._emptiness: Emptiness | None = None
         self._line: SummaryLine | None = None
-        self._field: Input | None = None
+        self._field: FilterField | None = None
         self._first_look = threading.Thread(target=self.feed.look, daemon=True)
         """Reads while the terminal is set up, so that the first paint shows runs."""
         self._first_look.start()
@@ -168,12 +169,12 @@ class RunsScreen(ConsoleScreen):
         """Read the devices: figures while a run is at work and somebody looks, else their names, once."""
         live = self.feed.active
         if live and self.is_current and time.monotonic() - self._measured_at >= MEASURE_SECONDS:
-            self.devices = await asyncio.to_thread(measure)
+            self.devices = await asyncio.to_thread(self.machine.measure)
             self._measured_at = time.monotonic()
         elif live == self._live_devices and self.devices:
             return
         elif not live:
-            self.devices = await asyncio.to_thread(names)
+            self.devices = await asyncio.to_thread(self.machine.names)
         self._live_devices = live
         self.post_message(self.RunsChanged())
 
@@ -188,7 +189,9 @@ class RunsScreen(ConsoleScreen):
         """Read what the details of one run say, once the cursor rests on it."""
         await asyncio.sleep(rest_seconds)
         self._details_due = time.monotonic() + DETAILS_SECONDS
-        found = await asyncio.to_thread(_read_details, self._directory(summary), summary)
+        found = await asyncio.to_thread(self.feed.details, summary.name)
+        if found is None:
+            return
         self.details.pop(summary.name, None)
         self.details[summary.name] = found
         while len(self.details) > 32:
@@ -324,30 +327,30 @@ class RunsScreen(ConsoleScreen):
         self.set_class(size.height >= TALL, "-tall")
         self.set_class(size.width >= BROAD, "-broad")
 
-    @on(Input.Changed, "#filter")
-    def _filter_changed(self, event: Input.Changed) -> None:
+    @on(FilterInput.Changed)
+    def _filter_changed(self, event: FilterInput.Changed) -> None:
         self.filter = event.value
         self.show_runs()
 
-    @on(Input.Submitted, "#filter")
+    @on(FilterInput.Submitted)
     def _filter_done(self) -> None:
         self._close_filter(keep=True)
 
     # Keys
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         """Write a filter."""
         if self._field is None:
-            self._field = Input(self.filter, placeholder=FILTER_HINT, compact=True, select_on_focus=False, id="filter")
-            self.mount(self._field, before=self._details)
+            self._field = FilterField()
+            await self.mount(self._field, before=self._details)
         self.add_class("-filtering")
-        self._field.focus()
+        self._field.input.focus()
 
     def _close_filter(self, *, keep: bool) -> None:
         if self._field is not None:
             if not keep:
-                self._field.value = ""
-            self.set_class(bool(self._field.value), "-filtering")
+                self._field.input.value = ""
+            self.set_class(bool(self._field.input.value.strip()), "-filtering")
         self._table.focus()
 
     def step_out(self) -> bool:
@@ -360,7 +363,8 @@ class RunsScreen(ConsoleScreen):
         """List in the next order."""
         orders = list(ORDERS)
         self.order = orders[(orders.index(self.order) + 1) % len(orders)]
-        self.notify(f"Order: {ORDERS[self.order][0]}.", timeout=3)
+        self._table.sorted_by = ORDERS[self.order].column
+        self.notify(f"Order: {ORDERS[self.order].explanation}.", timeout=3)
         self.show_runs()
 
     def _refused(self, action: str) -> RunSummary | None:
@@ -406,7 +410,6 @@ class RunsScreen(ConsoleScreen):
         self.set_class(not self.feed.summaries, "-empty", update=False)
         glyphs: GlyphSet = self.terminal.glyphs  # type: ignore[assignment]
         self._table.glyphs = self._details.glyphs = self._strip.glyphs = glyphs
-        yield self._head
         yield self._table
         yield self._details
         yield self._strip
@@ -426,10 +429,12 @@ class RunsScreen(ConsoleScreen):
         counted = tally(everything.values(), len(rows) if query else None)
         self.sub_title = "Starting the demo ..." if self.starting else counted
         self.set_class(not rows, "-empty")
+        self._table.headed = not self.has_class("-line")
         self._table.show(rows, now, self._select)
         if self._select in everything:
             self._select = None
-        self._head.redraw()
+        if rows and self.focused is None and self.is_current:
+            self._table.focus()  # it was hidden while nothing was listed
         if not rows:
             self._show_emptiness(query)
         if self.has_class("-line"):
@@ -449,7 +454,7 @@ class RunsScreen(ConsoleScreen):
     def _show_line(self, now: float) -> None:
         if self._line is None:
             self._line = SummaryLine(self._table.glyphs)
-            self.mount(self._line, before=self._head)
+            self.mount(self._line, before=self._table)
         self._line.show(list(self.feed.summaries.values()), now)
 
     def show_details(self) -> None:
@@ -485,12 +490,6 @@ class RunsScreen(ConsoleScreen):
             query=self.filter.strip(),
             folder=str(self.feed.folder),
         )
-
-
-def _read_details(run: RunDirectory, summary: RunSummary) -> Details:
-    from screens.runs.reading import read_details  # 20 ms, in a thread
-
-    return read_details(run, summary)
 
 
 def _start_demo(workspace: Path) -> tuple[str, str]:

@@ -15,14 +15,17 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.runs.summary import RunSummary
-from screens.live.cells import STYLES, Cells, Piece
+from screens.live.cells import STYLES, Cells
 from screens.runs.columns import Column, cells, columns_for, heads
 from tui.widgets.chart.frame import Frame, Row, changes
 from tui.widgets.chart.glyphs import GlyphSet
 
 _CURSOR = str.maketrans({**{code: code.upper() for code in STYLES}, " ": "_"})
 """Style codes -> those of the row with the cursor."""
-_PLAIN = {cursor: code for code, cursor in ((code, code.upper()) for code in STYLES)} | {"_": " "}
+_HEAD = str.maketrans({" ": "1", "m": "2", "a": "3"})
+"""Style codes -> those of the row of titles."""
+_PLAIN = {**{code.upper(): code for code in STYLES}, "_": " ", "1": " ", "2": "m", "3": "a"}
+"""And back."""
 
 
 class RunTable(ScrollView, can_focus=True):
@@ -41,7 +44,7 @@ class RunTable(ScrollView, can_focus=True):
         Binding("home,g", "go(0)", "First", show=False, id="runs.first"),
         Binding("end,G", "go(-1)", "Last", show=False, id="runs.last"),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "run-table--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "run-table--cursor", "run-table--head"}
     DEFAULT_CSS = (
         Cells.DEFAULT_CSS.replace("Cells {", "RunTable {", 1).replace("height: 1;", "height: 1fr;", 1)
         + """
@@ -49,6 +52,7 @@ class RunTable(ScrollView, can_focus=True):
         padding: 0 1;
         overflow-x: hidden;
         scrollbar-size-vertical: 1;
+        & > .run-table--head { background: $surface; }
         & > .run-table--cursor {
             background: $block-cursor-blurred-background;
             text-style: $block-cursor-blurred-text-style;
@@ -75,6 +79,10 @@ class RunTable(ScrollView, can_focus=True):
             super().__init__()
 
     glyphs: GlyphSet = "braille"
+    headed = True
+    """Whether the first row is the titles of the columns."""
+    sorted_by = ""
+    """Key of the column that decides the order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,8 +127,8 @@ class RunTable(ScrollView, can_focus=True):
         at = next((index for index, row in enumerate(rows) if row.name == name), None)
         self.cursor = at if at is not None else max(0, min(self.cursor, len(rows) - 1))
         # Setting this lays the list out anew.
-        if self.virtual_size.height != len(rows):
-            self.virtual_size = Size(0, len(rows))
+        if self.virtual_size.height != len(rows) + self.headed:
+            self.virtual_size = Size(0, len(rows) + self.headed)
         self._scroll_to_cursor()
         self.redraw()
         after = self.selected
@@ -148,8 +156,17 @@ class RunTable(ScrollView, can_focus=True):
         columns = self.columns
         if self._lines_of != (columns, size.width):
             self._lines, self._lines_of = {}, (columns, size.width)
-        lines = [self._line(index, columns, size.width) for index in range(first, first + size.height)]
+        shown = range(first, first + size.height - self.headed)
+        lines = [self._title(columns, size.width)] if self.headed and size.height else []
+        lines += [self._line(index, columns, size.width) for index in shown]
         return Frame(tuple(text for text, _ in lines), tuple(styles for _, styles in lines))
+
+    def _title(self, columns: list[Column], width: int) -> tuple[str, str]:
+        row = Row(width)
+        x = 0
+        for piece, style in heads(columns, self.sorted_by):
+            x = row.put(x, piece, style)
+        return "".join(row.text), "".join(row.styles).translate(_HEAD)
 
     def _line(self, index: int, columns: list[Column], width: int) -> tuple[str, str]:
         line = self._lines.get(index)
@@ -177,7 +194,9 @@ class RunTable(ScrollView, can_focus=True):
         if style is None:
             part = STYLES.get(_PLAIN.get(code, code))
             style = self.rich_style if part is None else self.get_component_rich_style(part)
-            if code in _PLAIN:
+            if code in "123":
+                style += Style(bgcolor=self.get_component_rich_style("run-table--head").bgcolor)
+            elif code in _PLAIN:
                 cursor = self.get_component_rich_style("run-table--cursor")
                 style += Style(
                     color=cursor.color if code == "_" else None, bgcolor=cursor.bgcolor,
@@ -209,8 +228,13 @@ class RunTable(ScrollView, can_focus=True):
         del parameters
         return action != "open" or bool(self.rows)
 
+    @property
+    def _page(self) -> int:
+        """Runs on screen."""
+        return self.scrollable_content_region.height - self.headed
+
     def _scroll_to_cursor(self) -> None:
-        height = self.scrollable_content_region.height
+        height = self._page
         top = self.scroll_offset.y
         if height <= 0:
             return
@@ -234,7 +258,7 @@ class RunTable(ScrollView, can_focus=True):
 
     def action_page(self, pages: float) -> None:
         """Move the cursor by pages."""
-        self._move_to(self.cursor + int(pages * max(1, self.scrollable_content_region.height)))
+        self._move_to(self.cursor + int(pages * max(2, self._page)))
 
     def action_go(self, row: int) -> None:
         """Move the cursor to a row; -1 is the last."""
@@ -247,23 +271,9 @@ class RunTable(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        row = self.scroll_offset.y + offset.y if offset is not None else -1
-        if not 0 <= row < len(self.rows):
+        row = self.scroll_offset.y + offset.y - self.headed if offset is not None else -1
+        if offset is None or offset.y < self.headed or not 0 <= row < len(self.rows):
             return
         if row == self.cursor and event.chain > 1:
             self.action_open()
         self._move_to(row)
-
-
-class TableHead(Cells):
-    """The titles of the columns of a table."""
-
-    DEFAULT_CSS = "TableHead { padding: 0 1; }"
-
-    def __init__(self, table: RunTable) -> None:
-        super().__init__()
-        self._table = table
-
-    def pieces(self, width: int, height: int) -> list[list[Piece]]:
-        del width, height
-        return [heads(self._table.columns)]

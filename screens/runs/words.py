@@ -8,7 +8,7 @@ from textual.geometry import Size
 
 from engine.runs.summary import RunSummary, age_text
 from screens.live.cells import Cells, Piece, cut, fitted, length
-from screens.live.words import SIGNS, time_left, value
+from screens.live.words import SIGNS, time_left
 from screens.runs.columns import percent, when
 from tui.display import plain
 from tui.widgets.chart.glyphs import GlyphSet
@@ -53,12 +53,12 @@ def in_a_line(
     running = [(f"{active} at work" if active else f"{len(summaries):,} runs, none at work", "v")]
     name = [(f"{ascii_sign if glyphs == 'ascii' else sign} ", style), (plain(first.name, limit=80), " ")]
     told: list[list[Piece]] = [[*name, (f" {percent(first)}", "v")]] if percent(first) else [name]
-    if first.loss is not None:
-        told.append([("loss ", "m"), (value(first.loss), " ")])
     if first.state == "running" and first.eta_seconds is not None:
         told.append([(f"{time_left(first.eta_seconds)} left", " ")])
     elif not first.active:
         told.append([(when(first, now), "m")])
+    if first.loss is not None:
+        told.append([("loss ", "m"), (f"{first.loss:.3g}", " ")])
     if height < 3 or length([piece for group in (running, *told) for piece in group]) + 2 * len(told) <= width:
         return [fitted([running, *told], width, gap=2)]
     return [cut(running, width), fitted(told, width, gap=2)]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.events import BehaviourMeasured
+from engine.runs.checkpoints import Checkpoint
 from engine.runs.lifecycle import State
 from engine.runs.summary import RunSummary, in_order
 from screens.runs.feed import RunsFeed
+from screens.runs.loss_curve import LossCurve
+from screens.runs.reading import Details
+from tui.state import RunState
 
 NOW = 1_790_000_000.0
 """Unix seconds: 2026-09-21 13:33:20 UTC."""
@@ -61,10 +66,65 @@ def in_every_state() -> list[RunSummary]:
 
 
 class StillFeed(RunsFeed):
-    """A feed that shows one moment and reads nothing."""
+    """A feed that shows one moment and reads nothing.
 
-    def __init__(self, summaries: Iterable[RunSummary] = (), *, folder: str = "/workspace/runs") -> None:
-        super().__init__(Path(folder), {summary.name: summary for summary in summaries}, complete=True)
+    Args:
+        summaries: What is listed.
+        known: Details by name; of the others nothing is known.
+    """
+
+    def __init__(self, summaries: Iterable[RunSummary] = (), *, known: Mapping[str, Details] | None = None) -> None:
+        super().__init__(Path("/workspace/runs"), {summary.name: summary for summary in summaries}, complete=True)
+        self._details = known or {}
 
     def look(self) -> bool:
         return False
+
+    def details(self, name: str) -> Details:
+        return self._details.get(name) or Details(name, RunState(name, last_said=self.summaries[name].last_said))
+
+
+def the_details() -> dict[str, Details]:
+    """Return details of some runs of `in_every_state`."""
+    steps = [float(step) for step in range(1, 125)]
+    train = LossCurve("train", "line", steps, losses(124))
+    checked = [20.0, 40.0, 60.0, 80.0, 100.0, 120.0]
+    retain = LossCurve("retain", "points", checked, [1.1, 0.8, 0.62, 0.55, 0.51, 0.5])
+    unlearn = LossCurve("unlearn", "points", checked, [1.6, 1.3, 0.9, 0.7, 0.6, 0.56])
+    before = {"retain_answered": 0.98, "retain_refused": 0.0, "unlearn_refused": 0.01, "unlearn_leaked": 0.97}
+    after = {"retain_answered": 0.97, "retain_refused": 0.01, "unlearn_refused": 0.99, "unlearn_leaked": 0.0}
+    counts = {"retain": 100, "unlearn": 100}
+
+    def state(name: str, last_said: float) -> RunState:
+        return RunState(
+            name, last_said=last_said, stage="training", num_parameters=3_412_992, num_trainable_parameters=65_536,
+            device="cpu", dtype="float32",
+        )  # fmt: skip
+
+    done = state("demo-1", NOW - 660)
+    done.behaviour = {
+        "before": BehaviourMeasured(0, "before", before, counts, 1.0),
+        "after": BehaviourMeasured(180, "after", after, counts, 1.0),
+    }
+    best = a_checkpoint("best", 120, eval_loss=0.5301)
+    return {
+        "sft-tiny-3": Details(
+            "sft-tiny-3", state("sft-tiny-3", NOW - 0.4), best=best, newest=a_checkpoint("checkpoint-120", 120),
+            curves=[train, retain, unlearn],
+        ),
+        "demo-1": Details(
+            "demo-1", done, best=best, final=a_checkpoint("final", 180), newest=a_checkpoint("checkpoint-180", 180),
+            curves=[train, retain, unlearn], whole=False,
+        ),
+        "sft-tiny-1": Details(
+            "sft-tiny-1", state("sft-tiny-1", NOW - 259_000), newest=a_checkpoint("checkpoint-50", 50),
+            curves=[train], reason="nobody holds its lock",
+            last_words=["loading shards: 100%", "Killed"],
+        ),
+    }  # fmt: skip
+
+
+def a_checkpoint(name: str, step: int, **metrics: float) -> Checkpoint:
+    """Return a checkpoint of 0.9 MB."""
+    files = {"adapter_model.safetensors": {"size": 901_234, "sha256": "0" * 64}}
+    return Checkpoint(Path("/workspace/runs/x/checkpoints") / name, step, "1" * 32, files, {"metrics": metrics})
