@@ -83,11 +83,14 @@ class LogPane(ScrollView, can_focus=True):
         self._rows = self.rows(width)
         self.virtual_size = Size(width, len(self._rows))
         if at_end:
-            # Forced: there is no scroll bar yet when the first lines come.
-            self.scroll_end(animate=False, immediate=True, force=True)
-            self._at_end = True
-            self.call_after_refresh(self._place_scroll_bar)
+            self._to_the_end()
         self.refresh()
+
+    def _to_the_end(self) -> None:
+        # Forced: there is no scroll bar yet when the first lines come.
+        self.scroll_end(animate=False, immediate=True, force=True)
+        self._at_end = True
+        self.call_after_refresh(self._place_scroll_bar)
 
     def _place_scroll_bar(self) -> None:
         self.vertical_scrollbar.position = self.scroll_y
@@ -135,7 +138,11 @@ class LogPane(ScrollView, can_focus=True):
         super().notify_style_update()
 
     def on_resize(self) -> None:
+        at_end = self._at_end
         self.redraw()
+        if at_end:
+            # Also when only the height has changed: how the run ended took some of it.
+            self._to_the_end()
 
     def action_copy(self) -> None:
         """Copy the whole log."""

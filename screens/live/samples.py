@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ _GONE = "$foreground 60% strike"
 
 def new_words(before: str, after: str) -> list[tuple[str, bool]]:
     """Return the words of `after`, each with the blanks behind it, and whether `before` lacks it there."""
+    import difflib  # 5 ms that the first paint does not need
+
     old = re.findall(r"\S+", before)[:_WORDS_COMPARED]
     pieces = re.findall(r"\S+\s*", after)
     new = [piece.strip() for piece in pieces[:_WORDS_COMPARED]]

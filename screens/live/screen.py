@@ -18,7 +18,6 @@ from textual.widget import Widget
 
 from engine.commands import Command, Pause, SaveCheckpoint, Unpause
 from engine.errors import EngineError
-from engine.launch.start import send
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
 from screens.live.cells import Piece
@@ -79,7 +78,9 @@ class LiveScreen(ConsoleScreen):
                 group=_VIEWS, tooltip="Plots, samples, log, details"),
         Binding("right_square_bracket", "view(1)", "Next view", key_display="]", id="live.view-next",
                 group=_VIEWS, tooltip="Plots, samples, log, details"),
-        Binding("f,enter", "enlarge", "Enlarge", key_display="f", id="live.enlarge",
+        Binding("f", "enlarge", "Enlarge", id="live.enlarge",
+                tooltip="Give the whole area to the chart in focus, and take it back"),
+        Binding("enter", "enlarge", "Enlarge", show=False, id="live.enlarge-enter",
                 tooltip="Give the whole area to the chart in focus, and take it back"),
         Binding("comma", "page(-1)", "Charts before", key_display=",", id="live.page-before", group=_PAGES,
                 tooltip="The metrics before"),
@@ -135,6 +136,8 @@ class LiveScreen(ConsoleScreen):
     @work(group="tell-run", description="Telling the run", exit_on_error=False)
     async def tell(self, command: Command) -> None:
         """Send a command, and remember it until it is answered."""
+        from engine.launch.start import send  # starting processes is 8 ms that the first paint does not need
+
         command_id = await asyncio.to_thread(send, self.feed.run, command)
         self.asked.append(Asked(command_id, command, self.clock()))
         self.feed.look_again()
