@@ -73,6 +73,7 @@ def _prepare_environment(run: RunDirectory) -> None:
     from engine.config.arguments import device_environment
     from engine.config.resolved import ResolvedConfig
     from engine.config.yaml_text import read_file
+    from engine.runs.checkpoints import run_id
 
     # torch's threads spin while they wait for each other. Alone, a step of the built-in model takes 0.13 s with either
     # setting; beside another training on the same 2 cores it took 5.4 s, and with a short spin 0.6 s.
@@ -81,6 +82,8 @@ def _prepare_environment(run: RunDirectory) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # W&B writes into the current folder, which is /; where that cannot be written, into /tmp.
     os.environ.setdefault("WANDB_DIR", str(run.path))
+    os.environ.setdefault("WANDB_RUN_ID", run_id(run))
+    os.environ.setdefault("WANDB_RESUME", "allow")  # a resumed run goes on in the same W&B run
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.update(device_environment(ResolvedConfig.from_yaml(read_file(run.config))))
 

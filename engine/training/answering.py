@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from engine.data.rows import Message
 
 
@@ -51,17 +49,17 @@ def answer(
                 add_special_tokens=False,  # the template has put them
                 return_token_type_ids=False,
             ).to(model.device)
-            with torch.inference_mode():
-                tokens = model.generate(
-                    **inputs,
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    temperature=None,
-                    top_p=None,
-                    top_k=None,
-                    use_cache=True,
-                    pad_token_id=tokenizer.pad_token_id,
-                )
+            # Draws no gradients by itself. Under inference_mode a model could keep tensors it cannot train with.
+            tokens = model.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                use_cache=True,
+                pad_token_id=tokenizer.pad_token_id,
+            )
             said = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for row, text in zip(rows, said, strict=True):
                 answers[row] = text.strip()

@@ -58,6 +58,12 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     _resumed_step = resume_from.step if resume_from else 0
 
     device = loading.pick_device(config.model.device)
+    if resume_from is not None and device.type != "cpu":
+        reporter.warn(
+            "resume-not-bitwise",
+            f"Going on from step {resume_from.step}: data, optimizer and generators are as they were, but kernels on "
+            f"{device.type} do not add in a fixed order, so the figures may differ in their last digits.",
+        )
     reporter.enter("loading", config.model.name)
     commit = _base_commit(provenance, resume_from)
     loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
@@ -183,6 +189,9 @@ def _proven(
 ) -> checkpoints.Checkpoint | None:
     """Return the checkpoint to go on from, proven once more here, and say which newer ones were passed over."""
     if resume is None:
+        for other in checkpoints.all_checkpoints(run):  # a resume that found none to trust begins again
+            reason = checkpoints.fault(other, provenance.run_id, to_resume=True)
+            reporter.say(events.CheckpointSkipped(f"checkpoints/{other.path.name}", reason or "it was not asked for"))
         return None
     chosen = checkpoints.resumable_checkpoint(run, Path(resume).name)
     for other in checkpoints.all_checkpoints(run):
