@@ -125,7 +125,11 @@ def test_the_best_device_is_a_card_that_torch_can_use(
     assert best_device() == best
 
 
-@pytest.mark.parametrize(("driver", "build"), [(Driver(FULL), "cpu"), (None, "cu128"), (Driver(), "")], ids=str)
+@pytest.mark.parametrize(
+    ("driver", "build"),
+    [(Driver(FULL), "cpu"), (None, "cu128"), (Driver(), "")],
+    ids=["torch for the processor", "no driver", "no card"],
+)
 def test_without_a_card_or_a_torch_for_it_the_processor_is_best(
     install: Callable[..., None], driver: Driver | None, build: str
 ) -> None:
