@@ -61,6 +61,7 @@ class Cells(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._frame: Frame | None = None
+        self._pieces: list[list[Piece]] = []
         self._styles: dict[str, Style] = {}
 
     def pieces(self, width: int, height: int) -> list[list[Piece]]:
@@ -73,7 +74,10 @@ class Cells(Widget):
         width, height = self.size
         if old is None or not width or not height:
             return
-        new = self._frame = self._drawn(width, height)
+        pieces = self.pieces(width, height)
+        if pieces == self._pieces and (len(old.text), len(old.text[0])) == (height, width):
+            return
+        new = self._frame = self._drawn(width, height, pieces)
         if len(old.text) != height or len(old.text[0]) != width:
             self.refresh()
             return
@@ -83,24 +87,21 @@ class Cells(Widget):
 
     def text(self, width: int, height: int) -> str:
         """What is drawn, as plain text."""
-        return self._drawn(max(1, width), max(1, height)).plain()
+        width, height = max(1, width), max(1, height)
+        return _frame(width, height, self.pieces(width, height)).plain()
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
         frame = self._frame
         if frame is None or len(frame.text) != height or (height and len(frame.text[0]) != width):
-            frame = self._frame = self._drawn(width, height)
+            frame = self._frame = self._drawn(width, height, self.pieces(width, height))
         if y >= len(frame.text):
             return Strip.blank(width, self.rich_style)
         return Strip([Segment(text, self._style(code)) for text, code in frame.runs(y)], width)
 
-    def _drawn(self, width: int, height: int) -> Frame:
-        rows = [Row(width) for _ in range(height)]
-        for row, pieces in zip(rows, self.pieces(width, height), strict=False):
-            x = 0
-            for text, style in pieces:
-                x = row.put(x, text, style)
-        return Frame(tuple("".join(row.text) for row in rows), tuple("".join(row.styles) for row in rows))
+    def _drawn(self, width: int, height: int, pieces: list[list[Piece]]) -> Frame:
+        self._pieces = pieces
+        return _frame(width, height, pieces)
 
     def _style(self, code: str) -> Style:
         style = self._styles.get(code)
@@ -112,6 +113,15 @@ class Cells(Widget):
     def notify_style_update(self) -> None:
         self._styles.clear()
         super().notify_style_update()
+
+
+def _frame(width: int, height: int, pieces: list[list[Piece]]) -> Frame:
+    rows = [Row(width) for _ in range(height)]
+    for row, found in zip(rows, pieces, strict=False):
+        x = 0
+        for text, style in found:
+            x = row.put(x, text, style)
+    return Frame(tuple("".join(row.text) for row in rows), tuple("".join(row.styles) for row in rows))
 
 
 def length(pieces: list[Piece]) -> int:
