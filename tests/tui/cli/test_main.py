@@ -8,11 +8,13 @@ import re
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.tui.cli.command_line import CommandLine, MakeRun, ending, training
+from tui.cli import main
 
 HEAVY = {"textual", "torch", "transformers", "rich", "numpy", "pyarrow", "plotext"}
 
@@ -269,3 +271,31 @@ def test_version(cli: CommandLine) -> None:
     reply = cli("--version")
     assert reply.code == 0
     assert reply.out.startswith("ftconsole")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "workspace", "run"),
+    [
+        ([], None, None),
+        (["-w", "place"], "place", None),
+        (["--workspace", "place", "--run", "run-1"], "place", "run-1"),
+        (["--run", "run-1"], None, "run-1"),
+    ],
+)
+def test_the_console_opens_without_the_parser_as_with_it(
+    arguments: list[str], workspace: str | None, run: str | None
+) -> None:
+    from tui.cli import app
+    from tui.cli import console as opening
+
+    quick, parsed = main.plain(arguments), app.parse(arguments)
+    assert isinstance(quick, partial)
+    assert isinstance(parsed, partial)
+    assert quick.func is parsed.func is opening.open_console
+    assert quick.args[:2] == parsed.args[:2] == (workspace, run)
+    assert not [value for value in parsed.args[2].values() if value is not None]
+
+
+@pytest.mark.parametrize("arguments", [["--run"], ["--run", "--json"], ["-w"], ["--fps", "10"], ["watch", "run-1"]])
+def test_what_needs_the_parser_is_left_to_it(arguments: list[str]) -> None:
+    assert main.plain(arguments) is None
