@@ -21,7 +21,7 @@ IGNORE_INDEX = -100
 class Recipe:
     """Everything that decides what the weights become."""
 
-    num_train_epochs: int = 40
+    num_train_epochs: int = 18
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup_fraction: float = 0.05
@@ -121,6 +121,9 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Pa
     """Write a folder that plain `from_pretrained` reads, weights in `SAVED_DTYPE`."""
     model.to(SAVED_DTYPE).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # safetensors writes for the owner alone; what is shipped is for everybody.
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 @dataclass(frozen=True, slots=True)
