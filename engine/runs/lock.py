@@ -109,7 +109,10 @@ def held(run: Path) -> Held:
 
 def break_folder_lock(run: Path) -> None:
     """Remove the lock folder that dead processes left behind; nothing when one of them may live."""
-    owners = list(_folder(run).glob("*.json"))
+    try:
+        owners = [_folder(run) / name for name in os.listdir(_folder(run)) if name.endswith(".json")]
+    except OSError:  # none, or another start has just removed it: taking the lock is what decides
+        return
     owner = read_identity(owners[0]) if len(owners) == 1 else None
     if owner is None or not proven_gone(owner, run):
         return
