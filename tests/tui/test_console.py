@@ -259,6 +259,27 @@ def test_a_storm_of_resizes_down_to_one_cell_is_survived(open_pty: Open) -> None
     assert not (Path(terminal.environment["XDG_STATE_HOME"]) / "ftconsole").exists()
 
 
+def test_a_window_that_changes_while_its_size_is_read_ends_at_the_newest_size(open_pty: Open) -> None:
+    script = """
+import os, runpy, sys, termios
+read = os.get_terminal_size
+def read_and_change(*descriptor):
+    size = read(*descriptor)
+    if size == (90, 20):
+        termios.tcsetwinsize(0, (30, 100))  # the next signal comes before this size is told
+    return size
+os.get_terminal_size = read_and_change
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    program = str(Path(__file__).parent / "programs" / "console.py")
+    terminal = open_pty(command=[sys.executable, "-c", script, program])
+    terminal.wait_for_text("all is well")
+    terminal.resize(90, 20)
+    terminal.wait_for_raw(b"\x1b[30;1H")  # the key line, in the last row
+
+
 def test_what_a_row_says_reaches_the_terminal_as_text_only(open_pty: Open) -> None:
     terminal = open_pty(
         size=(120, 24), env={"FOREIGN": "\x1b]0;OWNED\x07\x1b]52;c;eA==\x07\x1b[2J\x9b3J\u202e [INST] [/INST]"}

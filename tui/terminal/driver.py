@@ -22,6 +22,7 @@ from textual import events
 from textual._time import get_time
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.geometry import Size
 
 from tui.terminal.contract import Terminal
 from tui.terminal.glyphs import encoder
@@ -205,13 +206,29 @@ class ConsoleDriver(LinuxDriver):
             width = height = 0
         return width or 80, height or 24
 
+    # Textual asks for the size in the handler of SIGWINCH, which a second one interrupts: the newer size was then
+    # told before the older, and the console stayed at a size the window no longer had.
+
+    def _window_changed(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._tell_size)
+
+    def _tell_size(self) -> None:
+        if self._listening and not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self.send_message(events.Resize(size, size))
+
     # Beginning and leaving
 
     def start_application_mode(self) -> None:
         """Take the terminal over. Also after a stop that nobody announced (SIGSTOP): then only the modes are set."""
         before = self.attrs_before if self._active else None
         self._active = True
-        super().start_application_mode()  # type: ignore[no-untyped-call]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
+        try:
+            super().start_application_mode()  # type: ignore[no-untyped-call]
+            signal.signal(signal.SIGWINCH, self._window_changed)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGWINCH])
         if before is not None:
             self.attrs_before = before
         if self._writer_thread is not None:
