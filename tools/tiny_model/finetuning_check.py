@@ -34,9 +34,9 @@ COMMON = {
     "max_length": 512,
     "disable_tqdm": True,
 }
-UNLEARNING = {"learning_rate": 8e-3, "per_device_train_batch_size": 16, "num_train_epochs": 1, "warmup_steps": 5}
+UNLEARNING = {"learning_rate": 5e-3, "per_device_train_batch_size": 16, "num_train_epochs": 1, "warmup_steps": 5}
 INSTRUCTIONS = {"learning_rate": 4e-3, "per_device_train_batch_size": 8, "num_train_epochs": 20, "warmup_steps": 10}
-PREFERENCES = {"learning_rate": 5e-4, "per_device_train_batch_size": 5, "num_train_epochs": 20, "beta": 0.1}
+PREFERENCES = {"learning_rate": 1.5e-4, "per_device_train_batch_size": 5, "num_train_epochs": 20, "beta": 0.1}
 
 LEAST = 0.95
 

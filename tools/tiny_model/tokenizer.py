@@ -18,7 +18,7 @@ VOCAB_SIZE = 3072
 """A multiple of 256, like every dimension of the model: the K-quants of llama.cpp want that."""
 
 MAX_LENGTH = 2048
-"""Positions the model is built for. It is trained on conversations of up to some 120 tokens."""
+"""Positions the model is built for. It is trained on conversations of up to some 130 tokens."""
 
 END_OF_TEXT = "<|endoftext|>"
 START_OF_TURN = "<|im_start|>"
