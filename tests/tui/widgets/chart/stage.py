@@ -13,9 +13,9 @@ from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
+from tui.terminal.updates import ThriftyCompositor
 from tui.theme import DARK, curve_defaults
 from tui.widgets.chart import Chart
-from tui.terminal.updates import ThriftyCompositor
 
 
 class ThriftyScreen(Screen[None]):
