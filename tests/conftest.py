@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 90.0
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], what: str = "") -> T:
     """Return the first true value of `condition`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
