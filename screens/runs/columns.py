@@ -53,7 +53,7 @@ class _Kind:
 _KINDS: Final[Mapping[str, _Kind]] = {
     "state": _Kind("state", 10, 10),
     "name": _Kind("run", 14, 40, measured=True, keep="ends"),
-    "method": _Kind("method", 3, 10, measured=True),
+    "method": _Kind("method", 8, 10, measured=True),
     "model": _Kind("model", 12, 34, measured=True, keep="end"),
     "parent": _Kind("from", 12, 24, measured=True, keep="ends"),
     "bar": _Kind("progress", 8, 20),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,8 @@ class RunsFeed:
     _known: dict[str, _Known] = field(default_factory=dict)
     _unread: list[str] = field(default_factory=list)
     """Names not read yet, the newest log last."""
+    _due: list[str] = field(default_factory=list)
+    """Names still to be looked at before this look is over, the first one last."""
     _folder_stamp: tuple[int, int] | None = None
     _listed_at: float | None = None
     _turn: int = 0
@@ -89,20 +91,23 @@ class RunsFeed:
             Whether there is more to read: look again at once.
         """
         began = time.monotonic()
-        changed = self._list(began)
-        more = False
-        for name in self._due():
+        changed = False
+        if not self._unread and not self._due:
+            changed = self._list(began)
+            self._due = self._whose_turn()
+        asked, self._asked = self._asked & self._known.keys(), set()
+        self._due.extend(asked)
+        while self._unread or self._due:
+            if self._unread:
+                changed |= self._read(self._unread.pop())
+            else:
+                changed |= self._read_if_changed(self._due.pop(), began)
             if time.monotonic() - began > LOOK_SECONDS:
-                more = True
                 break
-            changed |= self._read_if_changed(name, began)
-        while self._unread and not more:
-            changed |= self._read(self._unread.pop())
-            more = time.monotonic() - began > LOOK_SECONDS
-        more |= bool(self._unread)
         if changed:
             ordered = in_order(known.summary for known in self._known.values())
             self.summaries = {summary.name: summary for summary in ordered}
+        more = bool(self._unread or self._due)
         self.complete |= not more
         return more
 
@@ -115,8 +120,6 @@ class RunsFeed:
 
     def _list(self, now: float) -> bool:
         """Take note of new and vanished runs, if the folder may have any; return whether one vanished."""
-        if self._unread:
-            return False
         try:
             status = os.stat(self.folder)
         except OSError:
@@ -142,21 +145,18 @@ class RunsFeed:
         stamp = self._stamp(name)
         return stamp[2] if stamp is not None else 0
 
-    def _due(self) -> Iterable[str]:
-        """Return the runs to look at: those that may change at any moment, and some of the others in turn."""
-        asked, self._asked = self._asked & self._known.keys(), set()
-        resting = []
-        for name, known in self._known.items():
-            if known.watched:
-                asked.add(name)
-            else:
-                resting.append(name)
+    def _whose_turn(self) -> list[str]:
+        """Return the runs to look at, last first: those that may change at any moment, before some of the others."""
+        watched = [name for name, known in self._known.items() if known.watched]
+        resting = [name for name, known in self._known.items() if not known.watched]
         start = self._turn if self._turn < len(resting) else 0
         self._turn = start + STATS_PER_LOOK
-        return (*asked, *(name for name in resting[start : self._turn] if name not in asked))
+        return resting[start : self._turn] + watched
 
     def _read_if_changed(self, name: str, now: float) -> bool:
-        known = self._known[name]
+        known = self._known.get(name)
+        if known is None:
+            return False
         if self._stamp(name) != known.stamp:
             return self._read(name)
         if known.watched and now >= known.life_due:

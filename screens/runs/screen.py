@@ -52,6 +52,8 @@ REST_SECONDS = 0.12
 """The cursor must rest so long on a run before its details are read."""
 DETAILS_SECONDS = 2.0
 """Between two readings of the details of a run at work."""
+LOW = 5
+"""Height below which an empty list is a row."""
 TALL = 34
 """Height from which the details have room for a chart."""
 BROAD = 100
@@ -168,7 +170,7 @@ class RunsScreen(ConsoleScreen):
     async def _measure(self) -> None:
         """Read the devices: figures while a run is at work and somebody looks, else their names, once."""
         live = self.feed.active
-        if live and self.is_current and time.monotonic() - self._measured_at >= MEASURE_SECONDS:
+        if live and self.in_front and time.monotonic() - self._measured_at >= MEASURE_SECONDS:
             self.devices = await asyncio.to_thread(self.machine.measure)
             self._measured_at = time.monotonic()
         elif live == self._live_devices and self.devices:
@@ -179,8 +181,13 @@ class RunsScreen(ConsoleScreen):
         self.post_message(self.RunsChanged())
 
     @property
+    def in_front(self) -> bool:
+        """Whether this is what one sees. Textual's `is_current` is also true right below another screen."""
+        return self.app.screen is self
+
+    @property
     def _pause_seconds(self) -> float:
-        if not self.is_current:
+        if not self.in_front:
             return HIDDEN_SECONDS
         return ACTIVE_SECONDS if self.feed.active else RESTING_SECONDS
 
@@ -294,7 +301,7 @@ class RunsScreen(ConsoleScreen):
     def _redraw(self) -> None:
         self._tell_app()
         # Below a dialog every change would draw the dialog, too.
-        if self.is_current:
+        if self.in_front:
             self.show_runs()
 
     def _tell_app(self) -> None:
@@ -324,6 +331,7 @@ class RunsScreen(ConsoleScreen):
 
     def _take_size(self, size: Size) -> None:
         super()._take_size(size)
+        self.set_class(size.height < LOW, "-low")
         self.set_class(size.height >= TALL, "-tall")
         self.set_class(size.width >= BROAD, "-broad")
 
@@ -337,6 +345,12 @@ class RunsScreen(ConsoleScreen):
         self._close_filter(keep=True)
 
     # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What is being written need not be begun."""
+        if action == "filter" and isinstance(self.focused, FilterInput):
+            return False
+        return super().check_action(action, parameters)
 
     async def action_filter(self) -> None:
         """Write a filter."""
@@ -433,7 +447,7 @@ class RunsScreen(ConsoleScreen):
         self._table.show(rows, now, self._select)
         if self._select in everything:
             self._select = None
-        if rows and self.focused is None and self.is_current:
+        if rows and self.focused is None and self.in_front:
             self._table.focus()  # it was hidden while nothing was listed
         if not rows:
             self._show_emptiness(query)

@@ -28,10 +28,10 @@ _PLAIN = {**{code.upper(): code for code in STYLES}, "_": " ", "1": " ", "2": "m
 """And back."""
 
 
-class RunTable(ScrollView, can_focus=True):
+class RunTable(ScrollView, can_focus=True, inherit_bindings=False):
     """The rows of the list. `show` is all it needs; nothing here runs by itself."""
 
-    HELP = "Every run, one to a row. Enter opens it; the keys of the line below tell it something."
+    HELP = "Every run, one to a row."
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run live; its history when it is over"),
@@ -55,10 +55,12 @@ class RunTable(ScrollView, can_focus=True):
         & > .run-table--head { background: $surface; }
         & > .run-table--cursor {
             background: $block-cursor-blurred-background;
+            color: $block-cursor-blurred-foreground;
             text-style: $block-cursor-blurred-text-style;
         }
         &:focus > .run-table--cursor {
             background: $block-cursor-background;
+            color: $block-cursor-foreground;
             text-style: $block-cursor-text-style;
         }
     }
@@ -85,7 +87,7 @@ class RunTable(ScrollView, can_focus=True):
     """Key of the column that decides the order."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(name="the list")
         self.rows: Sequence[RunSummary] = ()
         self.cursor = 0
         """Row with the cursor; 0 when there is none."""
@@ -198,9 +200,11 @@ class RunTable(ScrollView, can_focus=True):
                 style += Style(bgcolor=self.get_component_rich_style("run-table--head").bgcolor)
             elif code in _PLAIN:
                 cursor = self.get_component_rich_style("run-table--cursor")
+                # A terminal's own 16 colours are only sure to be seen on its own background.
+                neutral = _PLAIN[code] in " vmdo" or self.app.current_theme.ansi
                 style += Style(
-                    color=cursor.color if code == "_" else None, bgcolor=cursor.bgcolor,
-                    reverse=cursor.reverse, underline=cursor.underline, bold=cursor.bold,
+                    color=cursor.color if neutral else None, bgcolor=cursor.bgcolor, dim=_PLAIN[code] == "o" or None,
+                    reverse=cursor.reverse, underline=cursor.underline,
                 )  # fmt: skip
             self._styles[code] = style
         return style

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from engine.hardware.devices import DeviceReading
 from engine.runs.summary import RunSummary
 from screens.runs.devices import Machine, Named
 from screens.runs.reading import Details
@@ -24,16 +24,15 @@ from tui.console_screen import ConsoleScreen
 from tui.registry import ScreenEntry
 from tui.terminal.contract import Terminal
 
-if TYPE_CHECKING:
-    from engine.hardware.devices import DeviceReading
+GPU = DeviceReading("NVIDIA H200", "cuda", 0, 43_100_000_000, 150_000_000_000, 0.9, 61.0, 412.0)
 
 
 class StillMachine(Machine):
     """A machine whose figures do not move, and that counts how often it was asked for them."""
 
-    def __init__(self, readings: Sequence[DeviceReading] = ()) -> None:
+    def __init__(self, *readings: DeviceReading) -> None:
         super().__init__()
-        self.readings = list(readings)
+        self.readings = list(readings or [GPU])
         self.measured = 0
 
     def measure(self) -> list[DeviceReading]:

@@ -76,8 +76,11 @@ class StillFeed(RunsFeed):
     def __init__(self, summaries: Iterable[RunSummary] = (), *, known: Mapping[str, Details] | None = None) -> None:
         super().__init__(Path("/workspace/runs"), {summary.name: summary for summary in summaries}, complete=True)
         self._details = known or {}
+        self.looks = 0
+        """How often it was asked."""
 
     def look(self) -> bool:
+        self.looks += 1
         return False
 
     def details(self, name: str) -> Details:
