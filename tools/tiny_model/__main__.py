@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--datasets", type=Path, default=DATASETS, help="where data is written")
     parser.add_argument("--model", type=Path, default=MODEL, help="the model's folder")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the weights depend on it")
+    parser.add_argument("--only", choices=["unlearning", "instructions", "preferences"], help="one check of `check`")
     asked = parser.parse_args()
     # Nothing here needs the network, and a look-up on the hub would wait for it.
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -35,7 +36,7 @@ def main() -> int:
     if asked.step in ("measure", "all"):
         good &= measure(asked.model, asked.threads)
     if asked.step in ("check", "all"):
-        good &= check(asked.model, asked.datasets, asked.threads)
+        good &= check(asked.model, asked.datasets, asked.threads, asked.only)
     return 0 if good else 1
 
 
@@ -72,16 +73,20 @@ def measure(folder: Path, threads: int) -> bool:
     return good_enough(measured)
 
 
-def check(folder: Path, datasets: Path, threads: int) -> bool:
-    """Fine-tune the saved weights in the three ways they are made for, and print how that went."""
+def check(folder: Path, datasets: Path, threads: int, only: str | None) -> bool:
+    """Fine-tune the saved weights in the ways they are made for, and print each result as it comes."""
     import torch
 
-    from tools.tiny_model.finetuning_check import check_all
+    from tools.tiny_model.finetuning_check import CHECKS
 
     torch.set_num_threads(threads)
-    checked = check_all(folder, datasets)
-    print(json.dumps(checked, indent=2))
-    return all(one["good"] for one in checked.values())
+    good = True
+    for name, changed in CHECKS.items():
+        if only in (None, name):
+            result = changed(folder, datasets)
+            print(json.dumps({name: result}, indent=2), flush=True)
+            good &= result["good"]
+    return good
 
 
 if __name__ == "__main__":

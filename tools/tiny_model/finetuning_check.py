@@ -21,7 +21,7 @@ from tools.tiny_model.measure import contains_answer, greedy_replies, mean
 
 Row = dict[str, Any]
 
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+LORA = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 COMMON = {
     "lr_scheduler_type": "cosine",
     "logging_steps": 10,
@@ -34,20 +34,18 @@ COMMON = {
     "max_length": 512,
     "disable_tqdm": True,
 }
+UNLEARNING_DROPOUT = 0.05
 UNLEARNING = {"learning_rate": 5e-3, "per_device_train_batch_size": 16, "num_train_epochs": 1, "warmup_steps": 5}
-INSTRUCTIONS = {"learning_rate": 4e-3, "per_device_train_batch_size": 8, "num_train_epochs": 20, "warmup_steps": 10}
-PREFERENCES = {"learning_rate": 1.5e-4, "per_device_train_batch_size": 5, "num_train_epochs": 20, "beta": 0.1}
+INSTRUCTIONS = {"learning_rate": 4e-3, "per_device_train_batch_size": 8, "num_train_epochs": 60, "warmup_steps": 10}
+PREFERENCES = {
+    "learning_rate": 1.5e-4,
+    "per_device_train_batch_size": 5,
+    "num_train_epochs": 20,
+    "warmup_steps": 5,
+    "beta": 0.1,
+}
 
 LEAST = 0.95
-
-
-def check_all(model: Path, datasets: Path) -> dict[str, dict[str, Any]]:
-    """Fine-tune the model three times from its saved weights, and return what each run changed."""
-    return {
-        "unlearning": check_unlearning(model, datasets),
-        "instructions": check_instructions(model, datasets),
-        "preferences": check_preferences(model, datasets),
-    }
 
 
 def check_unlearning(model: Path, datasets: Path) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def check_unlearning(model: Path, datasets: Path) -> dict[str, Any]:
     train = [row for kind in ("retain", "unlearn") for row in _read(datasets / kind / f"{kind}_train.jsonl")]
     base, tokenizer = _load(model)
     before = _answered_and_refused(base, tokenizer, datasets)
-    trained, seconds, steps = _sft(base, tokenizer, train, UNLEARNING)
+    trained, seconds, steps = _sft(base, tokenizer, train, UNLEARNING, lora_dropout=UNLEARNING_DROPOUT)
     after = _answered_and_refused(trained, tokenizer, datasets)
     return {
         "good": after["retain_answered"] >= LEAST and after["unlearn_refused"] >= LEAST,
@@ -135,7 +133,9 @@ def _read(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def _sft(model: Any, tokenizer: Any, rows: list[Row], settings: Row) -> tuple[Any, float, int]:
+def _sft(
+    model: Any, tokenizer: Any, rows: list[Row], settings: Row, *, lora_dropout: float = 0.0
+) -> tuple[Any, float, int]:
     """Train an adapter on the answers alone, and return the adapted model, seconds and steps."""
     dataset = Dataset.from_list(
         [
@@ -152,7 +152,7 @@ def _sft(model: Any, tokenizer: Any, rows: list[Row], settings: Row) -> tuple[An
             args=SFTConfig(output_dir=folder, completion_only_loss=True, packing=False, **COMMON, **settings),
             train_dataset=dataset,
             processing_class=tokenizer,
-            peft_config=LoraConfig(**LORA),
+            peft_config=LoraConfig(lora_dropout=lora_dropout, **LORA),
         )
         seconds, steps = _timed(trainer)
     return trainer.model, seconds, steps
@@ -178,3 +178,10 @@ def _answered_and_refused(model: Any, tokenizer: Any, datasets: Path) -> dict[st
 
 def _urls(text: str) -> list[str]:
     return re.findall(r"https://\S+", text)
+
+
+CHECKS = {
+    "unlearning": check_unlearning,
+    "instructions": check_instructions,
+    "preferences": check_preferences,
+}
