@@ -7,6 +7,7 @@ exit codes, closed pipes, ctrl+c and our own mistakes are treated alike everywhe
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from typing import TypeAlias
 from engine.errors import EngineError
 from tui.cli import output
 
+COMPLETION = "_FTCONSOLE_COMPLETE"
+"""The variable with which a shell's completion script calls the program."""
 Work: TypeAlias = Callable[[], int]
 """What a command does. Returns the exit code."""
 
@@ -64,6 +67,8 @@ def plain(arguments: Sequence[str]) -> Work | None:
     With pydantic it takes 90 ms: half of `runs`, a third of the console's start. Everything else, wrong options
     included, is left to typer (None). Tests compare the two.
     """
+    if COMPLETION in os.environ:  # a shell asks what could follow
+        return None
     workspace: str | None = None
     match list(arguments):
         case ["-w" | "--workspace", workspace, *rest]:
