@@ -132,7 +132,7 @@ async def test_a_run_that_is_made_elsewhere_appears_by_itself(runs: Runs, impati
     app = console_on(runs.folder.parent)
     async with app.run_test(size=SIZE) as pilot:
         await until_seen(pilot, "No runs yet.")
-        assert str(runs.folder) in seen(app)
+        assert str(runs.folder) in "".join(seen(app).split())  # a long path is broken over lines
         runs.create("made-elsewhere")
         await until_seen(pilot, "made-elsewhere")
         assert "No runs yet." not in seen(app)
@@ -175,6 +175,25 @@ async def test_devices_are_not_measured_below_another_screen(impatient: None, mo
         assert machine.measured == before
         await pilot.press("q")
         await until(pilot, lambda: machine.measured > before, "a reading on the way back")
+
+
+async def test_the_details_follow_what_the_run_says_last(
+    runs: Runs, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screens, "DETAILS_SECONDS", 0.5)
+    run = runs.create("run-1")
+    runs.start(run, OBEDIENT)
+    app = console_on(runs.folder.parent)
+    async with app.run_test(size=SIZE) as pilot:
+        await until_seen(pilot, "5/100")
+        await until(pilot, lambda: "run-1" in runs_screen(app).details, "the details")
+        journal = Journal(run.events)
+        for when, score in (("before", 0.25), ("after", 0.75)):
+            scores = {"retain_answered": score}
+            journal.append(events.to_json(events.BehaviourMeasured(5, when, scores, {"retain": 4}, 1.0)))
+            await until_seen(pilot, "25%   before training" if when == "before" else "25% → 75%")
+        journal.close()
+    assert app.failures == []
 
 
 # Moving
