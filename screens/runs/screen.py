@@ -50,10 +50,12 @@ LOADING_SECONDS = 0.5
 """Between two drawings while there is more to read."""
 REST_SECONDS = 0.12
 """The cursor must rest so long on a run before its details are read."""
-DETAILS_SECONDS = 2.0
+DETAILS_SECONDS = 5.0
 """Between two readings of the details of a run at work."""
 LOW = 5
 """Height below which an empty list is a row."""
+DETAILS_KEPT = 32
+"""Runs whose details stay in memory, so that moving back and forth reads nothing."""
 TALL = 34
 """Height from which the details have room for a chart."""
 BROAD = 100
@@ -121,6 +123,8 @@ class RunsScreen(ConsoleScreen):
         self._measured_at = 0.0
         self._live_devices = False
         self._details_due = 0.0
+        self._reading: str | None = None
+        """The run whose details are being waited for."""
         self._drawn_runs: object = None
         self._drawn_moment: tuple[bool, int] = (False, 0)
         """Whether all runs were known when they were drawn, and the minute at which it was."""
@@ -192,16 +196,20 @@ class RunsScreen(ConsoleScreen):
         return ACTIVE_SECONDS if self.feed.active else RESTING_SECONDS
 
     @work(exclusive=True, group="read-details", description="Reading the details of a run", exit_on_error=False)
-    async def read_details(self, summary: RunSummary, rest_seconds: float) -> None:
-        """Read what the details of one run say, once the cursor rests on it."""
-        await asyncio.sleep(rest_seconds)
-        self._details_due = time.monotonic() + DETAILS_SECONDS
-        found = await asyncio.to_thread(self.feed.details, summary.name)
+    async def read_details(self, name: str, wait_seconds: float) -> None:
+        """Read what the details of one run say, a while from now."""
+        try:
+            await asyncio.sleep(wait_seconds)
+            self._details_due = time.monotonic() + DETAILS_SECONDS
+            found = await asyncio.to_thread(self.feed.details, name)
+        finally:
+            if self._reading == name:
+                self._reading = None
         if found is None:
             return
-        self.details.pop(summary.name, None)
-        self.details[summary.name] = found
-        while len(self.details) > 32:
+        self.details.pop(name, None)
+        self.details[name] = found
+        while len(self.details) > DETAILS_KEPT:
             del self.details[next(iter(self.details))]
         self.show_details()
 
@@ -478,16 +486,23 @@ class RunsScreen(ConsoleScreen):
         self._details.show(summary, details, self.clock(), with_chart=self.has_class("-broad"))
 
     def _want_details(self, rest_seconds: float) -> None:
-        """Have the details read if they are not known, or old."""
+        """Have the details read if they are not known, or old.
+
+        Args:
+            rest_seconds: How long the cursor must stay first.
+        """
         summary = self._table.selected
-        if summary is None or self.has_class("-line"):
+        if summary is None or self.has_class("-line") or self._reading == summary.name:
             return
         known = self.details.get(summary.name)
-        old = known is None or (
-            known.state.last_said != summary.last_said and time.monotonic() >= self._details_due
-        )  # fmt: skip
-        if old:
-            self.read_details(summary, rest_seconds)
+        if known is None:
+            wait_seconds = rest_seconds
+        elif known.state.last_said != summary.last_said:
+            wait_seconds = max(rest_seconds, self._details_due - time.monotonic())
+        else:
+            return
+        self._reading = summary.name
+        self.read_details(summary.name, wait_seconds)
 
     def plain_text(self) -> str:
         """Return the whole view as text."""
