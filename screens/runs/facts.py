@@ -139,7 +139,7 @@ def behaviour_pieces(behaviour: Mapping[str, BehaviourMeasured]) -> list[list[Pi
         if new is not None:
             pieces += [(" → " if old is not None else "", "m"), (f"{new:.0%}", _judged(name, new))]
         groups.append(pieces)
-    return groups
+    return [*groups, [("before training", "m")]] if groups and after is None else groups
 
 
 def _judged(name: str, score: float) -> str:

@@ -15,7 +15,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.worker import get_current_worker
 
 from engine.commands import Command, Pause, SaveCheckpoint, Unpause
 from engine.runs.directory import RunDirectory
@@ -36,7 +35,6 @@ from tui.widgets.chart.glyphs import GlyphSet
 
 if TYPE_CHECKING:
     from engine.hardware.devices import DeviceReading
-    from screens.runs.reading import Details
 
 ACTIVE_SECONDS = 1.0
 """Between two looks while a run is at work."""
@@ -50,12 +48,8 @@ LOADING_SECONDS = 0.5
 """Between two drawings while there is more to read."""
 REST_SECONDS = 0.12
 """The cursor must rest so long on a run before its details are read."""
-DETAILS_SECONDS = 5.0
-"""Between two readings of the details of a run at work."""
 LOW = 5
 """Height below which an empty list is a row."""
-DETAILS_KEPT = 32
-"""Runs whose details stay in memory, so that moving back and forth reads nothing."""
 TALL = 34
 """Height from which the details have room for a chart."""
 BROAD = 100
@@ -112,8 +106,6 @@ class RunsScreen(ConsoleScreen):
         """The filter."""
         self.order = "newest"
         """A name of `ORDERS`."""
-        self.details: dict[str, Details] = {}
-        """The run under the cursor, and those it was on before; at most a few."""
         self.devices: Sequence[DeviceReading] | Sequence[Named] = ()
         self.starting = False
         """A demo is being started."""
@@ -122,15 +114,12 @@ class RunsScreen(ConsoleScreen):
         self._known: tuple[list[str], list[str]] | None = None
         self._measured_at = 0.0
         self._live_devices = False
-        self._details_due = 0.0
-        self._reading: str | None = None
-        """The run whose details are being waited for."""
         self._drawn_runs: object = None
         self._drawn_moment: tuple[bool, int] = (False, 0)
         """Whether all runs were known when they were drawn, and the minute at which it was."""
         self._drawn_at = 0.0
         self._table = RunTable()
-        self._details = DetailsPane()
+        self._details = DetailsPane(self.feed.details)
         self._strip = DeviceStrip()
         self._emptiness: Emptiness | None = None
         self._line: SummaryLine | None = None
@@ -195,84 +184,41 @@ class RunsScreen(ConsoleScreen):
             return HIDDEN_SECONDS
         return ACTIVE_SECONDS if self.feed.active else RESTING_SECONDS
 
-    @work(exclusive=True, group="read-details", description="Reading the details of a run", exit_on_error=False)
-    async def read_details(self, name: str, wait_seconds: float) -> None:
-        """Read what the details of one run say, a while from now."""
-        try:
-            await asyncio.sleep(wait_seconds)
-            self._details_due = time.monotonic() + DETAILS_SECONDS
-            found = await asyncio.to_thread(self.feed.details, name)
-        finally:
-            if self._reading == name:
-                self._reading = None
-        if found is None:
-            return
-        self.details.pop(name, None)
-        self.details[name] = found
-        while len(self.details) > DETAILS_KEPT:
-            del self.details[next(iter(self.details))]
-        self.show_details()
-
-    @work(thread=True, group="tell-run", description="Telling a run", exit_on_error=False)
-    def tell(self, summary: RunSummary, command: Command) -> None:
+    @work(group="tell-run", description="Telling a run", exit_on_error=False)
+    async def tell(self, run: RunDirectory, command: Command) -> None:
         """Send a command and say what became of it."""
-        from screens.live.controls import in_words
-        from screens.runs.asking import tell
+        from screens.runs import asking
 
-        said = in_words(command)
-        self.app.call_from_thread(
-            self.notify, f"{said} asked. {summary.name} hears it at its next step.", timeout=4
-        )  # fmt: skip
-        worker = get_current_worker()
-        answer = tell(self._directory(summary), command, lambda: worker.is_cancelled)
-        self._look_at(summary.name)
-        if answer is not None:
-            did = "" if answer.accepted else " refused"
-            severity = "information" if answer.accepted else "warning"
-            self.app.call_from_thread(
-                self.notify, answer.detail, title=f"{summary.name}: {said}{did}", severity=severity
-            )
+        try:
+            await asking.tell(self.app, run, command)
+        finally:
+            self._look_at(run.name)
 
     @work(exclusive=True, group="ask", description="Asking how to stop", exit_on_error=False)
     async def ask_how_to_stop(self, summary: RunSummary) -> None:
         """Stop as the user chooses, if he does."""
-        from screens.live.controls import what_stopping_now_loses
-        from screens.live.dialogs import StopDialog
-        from screens.runs.reading import kept_on_disk
+        from screens.runs import asking
 
-        state = await asyncio.to_thread(kept_on_disk, self._directory(summary), summary.step)
-        stopping = summary.state == "stopping"
-        choice = await self.app.push_screen_wait(
-            StopDialog(summary.name, what_stopping_now_loses(state), stopping=stopping)
-        )
+        run = self._directory(summary)
+        choice = await asking.ask_how_to_stop(self.app, run, summary)
         if choice is not None:
-            self.tell(summary, choice)
+            self.tell(run, choice)
 
     @work(exclusive=True, group="ask", description="Resuming a run", exit_on_error=False)
     async def ask_and_resume(self, summary: RunSummary) -> None:
-        """Go on with a run once the user has seen from where, and what has changed."""
-        resuming = await asyncio.to_thread(_resuming)
-        from tui.widgets.confirm import Confirm
+        """Go on with a run, if the user says so."""
+        from screens.runs import asking
 
-        run = self._directory(summary)
-        found = await asyncio.to_thread(resuming.prospect, run, summary.step)
-        question = f"Resume {summary.name}{' although something has changed' if found.changes else ''}?"
-        if await self.app.push_screen_wait(Confirm(question, resuming.consequence(found), yes="Resume")):
-            self.notify("Starting; the libraries take some seconds to load.", title=f"Resuming {summary.name}")
-            resumed = await asyncio.to_thread(resuming.resume, run, bool(found.changes))
+        if await asking.ask_and_resume(self.app, self._directory(summary), summary):
             self._look_at(summary.name)
-            self.notify(resuming.said(resumed), title=f"Resumed {summary.name}", timeout=10)
 
     @work(exclusive=True, group="demo", description="Starting the demo", exit_on_error=False)
     async def start_demo(self) -> None:
         """Start the demo run and show it."""
         if self.feed.active:
-            from tui.widgets.confirm import Confirm
+            from screens.runs import asking
 
-            told = f"{tally(self.feed.summaries.values())}: it will share this machine with them for two minutes."
-            if not await self.app.push_screen_wait(
-                Confirm("Start the demo beside what is running?", told, yes="Start")
-            ):
+            if not await asking.ask_for_company(self.app, tally(self.feed.summaries.values())):
                 return
         self.starting = True
         self.show_runs()
@@ -322,8 +268,7 @@ class RunsScreen(ConsoleScreen):
 
     @on(RunTable.Moved)
     def _moved(self) -> None:
-        self.show_details()
-        self._want_details(REST_SECONDS)
+        self.show_details(REST_SECONDS)
 
     @on(RunTable.Opened)
     def _opened(self, message: RunTable.Opened) -> None:
@@ -400,12 +345,12 @@ class RunsScreen(ConsoleScreen):
     def action_pause(self) -> None:
         """Pause, or go on after a pause."""
         if summary := self._refused("pause"):
-            self.tell(summary, Unpause() if summary.state == "paused" else Pause())
+            self.tell(self._directory(summary), Unpause() if summary.state == "paused" else Pause())
 
     def action_save_now(self) -> None:
         """Save a checkpoint."""
         if summary := self._refused("save_now"):
-            self.tell(summary, SaveCheckpoint())
+            self.tell(self._directory(summary), SaveCheckpoint())
 
     def action_stop(self) -> None:
         """Ask how to stop."""
@@ -463,7 +408,6 @@ class RunsScreen(ConsoleScreen):
             self._show_line(now)
         self._strip.show(self.devices)
         self.show_details()
-        self._want_details(0.0)
 
     def _show_emptiness(self, query: str) -> None:
         if self._emptiness is None:
@@ -479,41 +423,19 @@ class RunsScreen(ConsoleScreen):
             self.mount(self._line, before=self._table)
         self._line.show(list(self.feed.summaries.values()), now)
 
-    def show_details(self) -> None:
+    def show_details(self, rest_seconds: float = 0.0) -> None:
         """Put the run under the cursor on screen."""
-        summary = self._table.selected
-        details = self.details.get(summary.name) if summary is not None else None
-        self._details.show(summary, details, self.clock(), with_chart=self.has_class("-broad"))
-
-    def _want_details(self, rest_seconds: float) -> None:
-        """Have the details read if they are not known, or old.
-
-        Args:
-            rest_seconds: How long the cursor must stay first.
-        """
-        summary = self._table.selected
-        if summary is None or self.has_class("-line") or self._reading == summary.name:
-            return
-        known = self.details.get(summary.name)
-        if known is None:
-            wait_seconds = rest_seconds
-        elif known.state.last_said != summary.last_said:
-            wait_seconds = max(rest_seconds, self._details_due - time.monotonic())
-        else:
-            return
-        self._reading = summary.name
-        self.read_details(summary.name, wait_seconds)
+        self._details.with_chart = self.has_class("-broad")
+        self._details.show(self._table.selected, self.clock(), rest_seconds=rest_seconds)
 
     def plain_text(self) -> str:
         """Return the whole view as text."""
         from screens.runs.twin import WIDTH, twin
 
-        summary = self._table.selected
-        selected = (summary, self.details.get(summary.name)) if summary is not None else None
         return twin(
             list(self.feed.summaries.values()),
             self.rows,
-            selected,
+            self._details.shown,
             self._strip.rows(WIDTH),
             self.clock(),
             query=self.filter.strip(),
@@ -525,9 +447,3 @@ def _start_demo(workspace: Path) -> tuple[str, str]:
     from screens.runs.starting import start_demo
 
     return start_demo(workspace)
-
-
-def _resuming():  # type: ignore[no-untyped-def]
-    from screens.live import resuming
-
-    return resuming

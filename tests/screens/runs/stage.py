@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from engine.hardware.devices import DeviceReading
 from engine.runs.summary import RunSummary
+from screens.runs.details import DetailsPane
 from screens.runs.devices import Machine, Named
 from screens.runs.reading import Details
 from screens.runs.screen import RunsScreen
@@ -127,7 +128,9 @@ async def settled(pilot: Pilot[None]) -> None:
 
     def quiet() -> bool:
         run = screen.query_one(RunTable).selected
-        return bool(screen.devices) and (run is None or screen.has_class("-line") or run.name in screen.details)
+        return bool(screen.devices) and (
+            run is None or screen.has_class("-line") or run.name in screen.query_one(DetailsPane).known
+        )
 
     await until(pilot, quiet, "details and devices")
     await pilot.pause()

@@ -21,8 +21,9 @@ from engine.runs.directory import RunDirectory
 from engine.runs.lifecycle import State
 from screens.live import resuming
 from screens.live.dialogs import StopDialog
+from screens.runs import details, starting
 from screens.runs import screen as screens
-from screens.runs import starting
+from screens.runs.details import DetailsPane
 from screens.runs.table import RunTable
 from tests.conftest import Runs
 from tests.screens.runs.stage import (
@@ -76,8 +77,9 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often: a test waits for what a person would see within a second or two."""
-    for name in ("ACTIVE_SECONDS", "RESTING_SECONDS", "HIDDEN_SECONDS", "REST_SECONDS", "DETAILS_SECONDS"):
+    for name in ("ACTIVE_SECONDS", "RESTING_SECONDS", "HIDDEN_SECONDS", "REST_SECONDS"):
         monkeypatch.setattr(screens, name, 0.02)
+    monkeypatch.setattr(details, "AGAIN_SECONDS", 0.02)
 
 
 def table(app: ConsoleApp) -> RunTable:
@@ -180,13 +182,13 @@ async def test_devices_are_not_measured_below_another_screen(impatient: None, mo
 async def test_the_details_follow_what_the_run_says_last(
     runs: Runs, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screens, "DETAILS_SECONDS", 0.5)
+    monkeypatch.setattr(details, "AGAIN_SECONDS", 0.5)
     run = runs.create("run-1")
     runs.start(run, OBEDIENT)
     app = console_on(runs.folder.parent)
     async with app.run_test(size=SIZE) as pilot:
         await until_seen(pilot, "5/100")
-        await until(pilot, lambda: "run-1" in runs_screen(app).details, "the details")
+        await until(pilot, lambda: "run-1" in runs_screen(app).query_one(DetailsPane).known, "the details")
         journal = Journal(run.events)
         for when, score in (("before", 0.25), ("after", 0.75)):
             scores = {"retain_answered": score}
