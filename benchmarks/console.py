@@ -65,6 +65,8 @@ def first_paint() -> Iterator[Figure]:
 def key_latency() -> Iterator[Figure]:
     """Key to first byte on the list and on the live screen, while a run is at work."""
     folder = workspace("live-keys")
+    for number in range(1, 6):  # else there is nothing to move to
+        workspaces.finished_run(folder, 200, f"finished-{number}")
     with workspaces.live_run(folder, 10.0) as run:
         for name, arguments, keys in (("runs", (), MOVES), ("live", ("--run", run.name), ["tab"])):
             typed = ["\t"] if keys == ["tab"] else keys

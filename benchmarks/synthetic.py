@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -130,14 +131,16 @@ def _step_lines(
 ) -> Iterator[bytes]:
     """Yield the lines of the steps after `start` up to `stop`; `log` counts them.
 
-    Numbers have the digits that `tensor.item()` gives a float32. The last metrics repeat after 4,096 steps:
+    Numbers have seven digits, as the worker writes them. The last metrics repeat after 4,096 steps:
     printing a float is most of the work.
     """
     noise = np.random.default_rng([seed, start])
     names = METRICS[3:]
     shown = noise.random((_TAILS, len(names)), np.float32).astype(np.float64) * [3.0, 1.0, 80_000.0, 2.0, 2.0]
     shown = shown.astype(np.float32).astype(np.float64)
-    tails = [",".join(f'"{name}":{value!r}' for name, value in zip(names, row, strict=True)) for row in shown.tolist()]
+    tails = [
+        ",".join(f'"{name}":{value:.7g}' for name, value in zip(names, row, strict=True)) for row in shown.tolist()
+    ]
     for first in range(start, stop, _CHUNK):
         # A whole chunk of noise, so that a log that is longer begins with the shorter one.
         step = np.arange(first + 1, first + _CHUNK + 1)
@@ -152,12 +155,12 @@ def _step_lines(
         for number, one_loss, one_norm, one_seconds in islice(rows, stop - first):
             log.seq += 1
             log.time += one_seconds
-            shown_loss = json.dumps(json_number(one_loss))
+            shown_loss = f"{one_loss:.7g}" if math.isfinite(one_loss) else json.dumps(json_number(one_loss))
             yield (
                 f'{{"seq":{log.seq},"time":{log.time:.3f},"event":"StepFinished","step":{number},'
-                f'"epoch":{3 * number / total!r},"num_tokens":{number * TOKENS_PER_STEP},"seconds":{one_seconds!r},'
-                f'"metrics":{{"loss":{shown_loss},"grad_norm":{one_norm!r},'
-                f'"learning_rate":{2e-4 * (1 - number / (total + 1))!r},{tails[number % _TAILS]}}}}}\n'
+                f'"epoch":{3 * number / total:.6f},"num_tokens":{number * TOKENS_PER_STEP},"seconds":{one_seconds:.6f},'
+                f'"metrics":{{"loss":{shown_loss},"grad_norm":{one_norm:.7g},'
+                f'"learning_rate":{2e-4 * (1 - number / (total + 1)):.7g},{tails[number % _TAILS]}}}}}\n'
             ).encode()
 
 

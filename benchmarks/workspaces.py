@@ -14,6 +14,9 @@ from pathlib import Path
 from benchmarks.synthetic import write_run
 from engine import events
 from engine.journal import Journal
+from engine.launch.keeper import INDEXED_BYTES
+from engine.runs.directory import RunDirectory
+from engine.runs.history_index import build_index, needs_index
 from engine.runs.identity import ProcessIdentity, write_identity
 from engine.runs.liveness import beat
 
@@ -24,13 +27,20 @@ def finished_run(folder: Path, steps: int, name: str = "long-run") -> Path:
     if not (run / "events.jsonl").exists():
         write_run(run, steps)
         complete(run)
-    return run
+    return indexed(run)
 
 
 def complete(run: Path) -> None:
     """Add what a run folder holds besides its log."""
     (run / "checkpoints").mkdir(exist_ok=True)
     (run / "provenance.json").write_text(json.dumps({"run_id": "0" * 32}) + "\n")
+
+
+def indexed(run: Path) -> Path:
+    """Index a finished run as its keeper does at its end."""
+    if needs_index(RunDirectory(run), INDEXED_BYTES):
+        build_index(RunDirectory(run))
+    return run
 
 
 @contextmanager

@@ -70,6 +70,8 @@ class DataPrepared(Event):
     """Tokens of all kept rows, prompts included, before padding."""
     num_trained_tokens: int
     """Tokens whose label is not masked."""
+    rows_cut: int = 0
+    """Kept rows that are longer than `data.max_length`, so that the end of their answer is not learned."""
 
 
 @dataclass(frozen=True, slots=True)

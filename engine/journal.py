@@ -80,6 +80,11 @@ class Journal:
         """Length of the file in bytes at this moment."""
         return os.fstat(self._fd).st_size
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the file is gone from its folder, so that what is appended reaches nobody."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def close(self) -> None:
         """Close the file. Appending afterwards is an error."""
         os.close(self._fd)

@@ -304,6 +304,10 @@ class SavingSection(Section):
         json_schema_extra={"accepts": "eval_loss, eval_<validation set>_loss, or auto"},
     )
     save_best: bool = Field(default=True, description="Keep the best adapter in `best/`. Needs a validation set.")
+    wait_for_room: Annotated[float, Ge(0), Le(86_400)] = Field(
+        default=1_800.0,
+        description="Seconds a run waits on a full disk before it ends. Once there is room it goes on by itself.",
+    )
 
 
 class LaunchSection(Section):

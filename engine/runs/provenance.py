@@ -184,7 +184,7 @@ def cached_commit(name: str, revision: str | None) -> str:
 def changes_since(run: RunDirectory) -> list[str]:
     """Return in sentences what is no longer as it was when the run was made: settings, data, base model."""
     then = read_provenance(run)
-    found = [_changed_config(run, then), *map(_changed_file, then.data), _changed_model(then.model)]
+    found = [_changed_config(run, then), *map(changed_file, then.data), _changed_model(then.model)]
     return list(dict.fromkeys(change for change in found if change))
 
 
@@ -196,7 +196,8 @@ def _changed_config(run: RunDirectory, then: Provenance) -> str:
     return "run.yaml was edited" if changed else ""
 
 
-def _changed_file(file: DataFile) -> str:
+def changed_file(file: DataFile) -> str:
+    """Return in words how a data file is no longer what it was; empty when it is."""
     path = Path(file.path)
     try:
         changed = path.stat().st_size != file.used_bytes or sha256(path) != file.sha256

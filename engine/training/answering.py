@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+
 from engine.data.rows import Message
+
+
+class _Interruptible(StoppingCriteria):
+    """Stops nothing by itself; what it calls may raise."""
+
+    def __init__(self, each_token: Callable[[], None]) -> None:
+        self.each_token = each_token
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        self.each_token()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 def answer(
@@ -15,7 +29,7 @@ def answer(
     *,
     max_new_tokens: int,
     batch_size: int = 32,
-    each_batch: Callable[[int], None] | None = None,
+    each_token: Callable[[], None] | None = None,
 ) -> list[str]:
     """Return one greedy answer per conversation, special tokens left out.
 
@@ -28,7 +42,7 @@ def answer(
         conversations: Messages that end with what is to be answered.
         max_new_tokens: An answer is cut there.
         batch_size: Rows per forward pass; rows of like length go together.
-        each_batch: Called with the number of answers so far; may raise to end early.
+        each_token: Called for every token of a batch, some microseconds; may raise to end early.
     """
     texts = [
         tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -36,6 +50,7 @@ def answer(
     ]
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
     answers = [""] * len(texts)
+    interruptible = StoppingCriteriaList([_Interruptible(each_token)]) if each_token is not None else None
     was_training = model.training
     model.eval()
     try:
@@ -59,12 +74,11 @@ def answer(
                 top_k=None,
                 use_cache=True,
                 pad_token_id=tokenizer.pad_token_id,
+                stopping_criteria=interruptible,
             )
             said = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for row, text in zip(rows, said, strict=True):
                 answers[row] = text.strip()
-            if each_batch is not None:
-                each_batch(start + len(rows))
     finally:
         model.train(was_training)
     return answers

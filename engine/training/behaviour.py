@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine import events
 from engine.data.rows import Message, Row
 from engine.evaluation.refusal import Asked, answers, refuses, score
+from engine.journal import write_error
 from engine.runs.directory import RunDirectory
 from engine.training.answering import answer
 from engine.training.reporter import Reporter
@@ -49,18 +50,21 @@ def answer_prompts(
     reporter: Reporter,
     step: int,
     max_new_tokens: int,
+    heard: Callable[[], None],
 ) -> None:
-    """Answer the fixed prompts and append the answers to `samples.jsonl`."""
+    """Answer the fixed prompts and append the answers to `samples.jsonl`. `heard` is called between tokens."""
     if not prompts:
         return
     reporter.enter("answering")
     began = time.monotonic()
-    said = answer(model, tokenizer, [messages for _, messages in prompts], max_new_tokens=max_new_tokens)
+    said = answer(
+        model, tokenizer, [messages for _, messages in prompts], max_new_tokens=max_new_tokens, each_token=heard
+    )
     lines = [
         {"step": step, "index": index, "set": name, "prompt": messages[-1]["content"], "answer": text}
         for index, ((name, messages), text) in enumerate(zip(prompts, said, strict=True))
     ]
-    _append(run.samples, lines)
+    reporter.with_room(lambda: _append(run.samples, lines))
     reporter.say(events.SamplesAnswered(step, len(lines), round(time.monotonic() - began, 3)))
 
 
@@ -74,7 +78,7 @@ def measure(
     step: int,
     when: str,
     max_new_tokens: int,
-    heard: Any,
+    heard: Callable[[], None],
 ) -> events.BehaviourMeasured:
     """Ask held-out questions, score the replies, and keep every reply in `evaluations/<when>.jsonl`.
 
@@ -87,12 +91,12 @@ def measure(
         step: Optimizer steps the weights have seen.
         when: "before" or "after".
         max_new_tokens: Longest reply.
-        heard: Called between batches; may raise to end early.
+        heard: Called between tokens; may raise to end early.
     """
     reporter.enter("evaluating", f"{len(rows)} held-out questions, {when} training")
     began = time.monotonic()
     said = answer(
-        model, tokenizer, [row.prompt for row in rows], max_new_tokens=max_new_tokens, batch_size=64, each_batch=heard
+        model, tokenizer, [row.prompt for row in rows], max_new_tokens=max_new_tokens, batch_size=64, each_token=heard
     )
     asked = [
         Asked(row.dataset_type or "", row.completion[-1]["content"], reply, _key_answer(row))
@@ -101,21 +105,18 @@ def measure(
     result = score(asked)
     run.evaluations.mkdir(mode=0o700, exist_ok=True)
     path = run.evaluations / f"{when}.jsonl"
-    path.unlink(missing_ok=True)
-    _append(
-        path,
-        [
-            {
-                "dataset_type": one.dataset_type,
-                "question": row.prompt[-1]["content"],
-                "reply": one.reply,
-                "key_answer": one.key_answer,
-                "answered": answers(one),
-                "refused": refuses(one.reply),
-            }
-            for row, one in zip(rows, asked, strict=True)
-        ],
-    )
+    lines = [
+        {
+            "dataset_type": one.dataset_type,
+            "question": row.prompt[-1]["content"],
+            "reply": one.reply,
+            "key_answer": one.key_answer,
+            "answered": answers(one),
+            "refused": refuses(one.reply),
+        }
+        for row, one in zip(rows, asked, strict=True)
+    ]
+    reporter.with_room(lambda: _write_anew(path, lines))
     event = events.BehaviourMeasured(
         step=step,
         when=when,
@@ -132,10 +133,24 @@ def _key_answer(row: Row) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+def _write_anew(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.unlink(missing_ok=True)
+    _append(path, lines)
+
+
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="utf-8", errors="replace") as file:
-        size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            file.write("\n")  # a worker was killed in the middle of a line: it must not swallow the next one
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    """Append the lines.
+
+    Raises:
+        DiskFull: What was written of them may be there, the last one torn.
+        WorkspaceError: The file cannot be written for another reason.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="replace") as file:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                file.write("\n")  # a worker was killed in the middle of a line: it must not swallow the next one
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,8 @@ class Control:
     """Learning rates to set that have not been set."""
     terminated: bool = False
     """SIGTERM came: save and stop."""
+    _noted: list[Heard] = field(default_factory=list)
+    """Read while no answer could be written."""
 
     def install(self) -> None:
         """Take SIGTERM as "save and stop", and do not mind a lost terminal."""
@@ -82,13 +85,25 @@ class Control:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def hear(self, step: int) -> None:
-        """Read commands and change the state. Raises `StopNow` when told to stop without saving."""
-        for heard in self.reader.read():
+        """Read commands and change the state. Raises `StopNow` when told to stop without saving.
+
+        So it does when the run's folder was deleted: nothing could be saved, and nobody could say stop.
+        """
+        if self.reporter.unheard:
+            print(f"The run's folder was deleted; ending at step {step}.", file=sys.stderr, flush=True)
+            raise StopNow
+        for heard in self._new():
             self._take(heard, step)
         if self.terminated and self.stop is None:
             self.stop = Stop(save=True)
             self.reporter.warn("terminated", f"The worker was asked to end by the system at step {step}; saving.")
         if self.stop == Stop(save=False):
+            raise StopNow
+
+    def hear_while_waiting(self) -> None:
+        """Note commands that cannot be answered yet. Raises `StopNow` when told to stop at once, or by the system."""
+        self._noted += self.reader.read()
+        if self.terminated or any(heard.command == Stop(save=False) for heard in self._noted):
             raise StopNow
 
     def hear_before_training(self, step: int) -> None:
@@ -102,12 +117,16 @@ class Control:
         waiting = [*self.save, *(heard for heard, _ in self.rates)]
         self.save.clear()
         self.rates.clear()
-        for heard in [*waiting, *self.reader.read()]:
+        for heard in [*waiting, *self._new()]:
             self.confirm(heard, "the run has ended", accepted=False)
 
     def confirm(self, heard: Heard, detail: str, *, accepted: bool = True) -> None:
         """Say what became of a command."""
         self.reporter.say(events.CommandConfirmed(heard.id, heard.name, accepted, detail, "worker"))
+
+    def _new(self) -> list[Heard]:
+        noted, self._noted = self._noted, []
+        return [*noted, *self.reader.read()]
 
     def _take(self, heard: Heard, step: int) -> None:
         command = heard.command

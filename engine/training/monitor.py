@@ -35,10 +35,10 @@ class DeviceMonitor:
     def _work(self) -> None:
         host_reading()
         while not self._ended.wait(INTERVAL_SECONDS):
-            # A full disk is the trainer's to report: it stops there, with a remedy.
+            # A full disk is the trainer's to wait for.
             # RuntimeError: torch's, on a card that is lost. The training step will meet it too, and say so.
             with contextlib.suppress(EngineError, RuntimeError):
-                self._reporter.say(self._measure())
+                self._reporter.say_at_once(self._measure())
 
     def _measure(self) -> events.DeviceMeasured:
         host = host_reading()

@@ -18,11 +18,12 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from engine import events
-from engine.errors import NonFinite
+from engine.errors import DiskFull, EngineError, NonFinite
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.training.checkpoint_writer import rotate, write_checkpoint
 from engine.training.control import Control, Heard
+from engine.training.failures import explained
 from engine.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ _POLL_SECONDS = 0.2
 """How often a paused worker looks for commands."""
 _MOST_OVERFLOWS = 20
 """Steps in a row that float16's loss scaling may skip. It begins at 65,536 and halves each time: 16 lead to 1."""
+_OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps", "momentum")
+"""What a saved optimizer state brings along though it is no state."""
+
+
+class EvaluationCut(Exception):  # an order, not an error
+    """The run is to stop and save: the rest of an evaluation is not waited for."""
 
 
 @dataclass(slots=True)
@@ -87,6 +94,7 @@ class ObservedTrainer(Trainer):
         self.observation.best_value = events.number_from_json(checkpoint.metadata.get("best_value", "Infinity"))
         if math.isnan(self.observation.best_value):
             self.observation.best_value = math.inf
+        self._saved_rate = checkpoint.metadata.get("learning_rate")
         metrics = checkpoint.metadata.get("metrics")
         if isinstance(metrics, dict):
             self.observation.newest = {name: events.number_from_json(value) for name, value in metrics.items()}
@@ -188,7 +196,19 @@ class ObservedTrainer(Trainer):
         """Evaluate and report one sentence for all validation sets, which the library logs one by one."""
         began = time.monotonic()
         self.observation.reporter.enter("evaluating")
-        found: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        found: dict[str, float] = {}
+        try:
+            found = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+            self._report_evaluation(found, began)
+            if self.observation.answer is not None:
+                self.observation.answer(self.state.global_step)
+        except EvaluationCut:
+            self.control.should_evaluate = False  # the library's callback for a whole one was not called
+        self.observation.reporter.enter("training")
+        self._aside_seconds += time.monotonic() - began
+        return found
+
+    def _report_evaluation(self, found: dict[str, float], began: float) -> None:
         metrics = {k: float(v) for k, v in found.items() if k.startswith("eval_") and _is_number(v)}
         losses = [v for k, v in metrics.items() if k.endswith("_loss")]
         if losses:
@@ -205,13 +225,14 @@ class ObservedTrainer(Trainer):
             )
         )
         self._keep_best(metrics)
-        if self.observation.answer is not None:
-            self.observation.answer(self.state.global_step)
-        self.observation.reporter.enter("training")
-        self._aside_seconds += time.monotonic() - began
-        return found
 
     # -- commands --------------------------------------------------------------------------------------------
+
+    def hear_in_evaluation(self) -> None:
+        """Hear commands between two batches or tokens. Raises `EvaluationCut` or `StopNow` when told to stop."""
+        self.observation.control.hear(self.state.global_step)
+        if self.observation.control.stop is not None:
+            raise EvaluationCut
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
         """Obey what was said since the last step, then train an epoch.
@@ -266,12 +287,18 @@ class ObservedTrainer(Trainer):
                 control.confirm(control.save.pop(0), f"checkpoint-{step} saved")
 
     def _set_learning_rate(self, heard: Heard, rate: float) -> None:
+        now = self._set_peak(rate)
+        if now is None:
+            detail = f"the schedule {self.args.lr_scheduler_type} has no peak to set"
+        else:
+            detail = f"learning_rate {rate:g} from step {self.state.global_step + 1} on, {now:g} there"
+        self.observation.control.confirm(heard, detail, accepted=now is not None)
+
+    def _set_peak(self, rate: float) -> float | None:
+        """Set the schedule's highest rate and return what it makes of it now; None when it has none."""
         scheduler = self.lr_scheduler
         if not hasattr(scheduler, "base_lrs") or not hasattr(scheduler, "lr_lambdas"):
-            self.observation.control.confirm(
-                heard, f"the schedule {self.args.lr_scheduler_type} has no peak to set", accepted=False
-            )
-            return
+            return None
         # The base rates are part of the scheduler's state, so a resumed run keeps them.
         scheduler.base_lrs = [rate for _ in scheduler.base_lrs]
         rates = [base * scale(scheduler.last_epoch) for base, scale in zip(
@@ -280,11 +307,38 @@ class ObservedTrainer(Trainer):
         for group, value in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"], group["initial_lr"] = value, rate
         scheduler._last_lr = rates
-        self.observation.control.confirm(
-            heard, f"learning_rate {rate:g} from step {self.state.global_step + 1} on, {rates[0]:g} there"
-        )
+        return float(rates[0])
 
     # -- checkpoints -----------------------------------------------------------------------------------------
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load the states of a checkpoint and keep the settings of the configuration.
+
+        Overridden because the saved states hold the settings they were made with: after a resume that accepts an edited
+        run.yaml, another learning rate or weight decay would silently do nothing.
+        """
+        settings = []
+        if checkpoint is not None and self.optimizer is not None:
+            settings = [
+                {k: group[k] for k in _OPTIMIZER_SETTINGS if k in group} for group in self.optimizer.param_groups
+            ]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        for group, own in zip(self.optimizer.param_groups if settings else [], settings, strict=True):
+            group.update(own)
+        then, now = self._saved_rate, self.args.learning_rate
+        if checkpoint is None or not isinstance(then, float) or then == now:
+            return
+        if self._set_peak(now) is not None:
+            self.observation.reporter.warn(
+                "learning-rate-changed",
+                f"The learning rate is {now:g} from here on; the checkpoint was made with {then:g}.",
+            )
+        else:
+            self.observation.reporter.warn(
+                "learning-rate-kept",
+                f"training.learning_rate is {now:g} and the checkpoint was made with {then:g}, which stays: the "
+                f"schedule {self.args.lr_scheduler_type} has no peak to set.",
+            )
 
     def save_now(self, reason: str) -> None:
         """Write a checkpoint of this step unless there is one already."""
@@ -316,14 +370,7 @@ class ObservedTrainer(Trainer):
                 path.rename(folder / path.name)
             made.rmdir()
 
-        written = write_checkpoint(
-            target,
-            save,
-            run_id=observation.run_id,
-            step=step,
-            metadata=self.metadata(self._save_reason),
-            expected_bytes=self._expected_bytes(),
-        )
+        written = self._write(target, save, self._save_reason, self._expected_bytes())
         self._saved_step, self._last_checkpoint_bytes = step, written.used_bytes
         self._report_saved(written, self._save_reason)
         self._save_reason = "scheduled"
@@ -337,14 +384,32 @@ class ObservedTrainer(Trainer):
     def save_adapter(self, target: Path, reason: str) -> None:
         """Write `best/` or `final/`: the weights and what is needed to load them, nothing to resume from."""
         self.check_finite()
-        written = write_checkpoint(
-            target,
-            lambda folder: self.save_model(str(folder), _internal_call=True),
-            run_id=self.observation.run_id,
-            step=self.state.global_step,
-            metadata=self.metadata(reason),
-        )
+        written = self._write(target, lambda folder: self.save_model(str(folder), _internal_call=True), reason)
         self._report_saved(written, reason)
+
+    def _write(
+        self, target: Path, save: Callable[[Path], None], reason: str, expected_bytes: int = 0
+    ) -> checkpoints.Checkpoint:
+        """Write a checkpoint of this step, waiting for room when the disk is full."""
+
+        def write() -> checkpoints.Checkpoint:
+            try:
+                return write_checkpoint(
+                    target,
+                    save,
+                    run_id=self.observation.run_id,
+                    step=self.state.global_step,
+                    metadata=self.metadata(reason),
+                    expected_bytes=expected_bytes,
+                )
+            except EngineError:
+                raise
+            except Exception as error:  # torch and safetensors say it in words of their own
+                if isinstance(full := explained(error, "saving"), DiskFull):
+                    raise full from error
+                raise
+
+        return self.observation.reporter.with_room(write)
 
     def metadata(self, reason: str) -> dict[str, Any]:
         """Return what `metadata.json` says of the weights as they are now."""
@@ -357,6 +422,7 @@ class ObservedTrainer(Trainer):
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
             "best_value": events.json_number(self.observation.best_value),
             "base_commit": self.observation.base_commit,
+            "learning_rate": float(self.args.learning_rate),
         }
 
     def check_finite(self) -> None:
@@ -397,6 +463,7 @@ class ObservedTrainer(Trainer):
 
     _staging: Path | None = None
     _save_reason = "scheduled"
+    _saved_rate: object = None
     _first_step = 0
     _reported_step = 0
     _reported_tokens = 0
@@ -404,7 +471,7 @@ class ObservedTrainer(Trainer):
 
 
 class _Interruption(TrainerCallback):
-    """Decides when to save, and hears "stop now" inside long evaluations and accumulated steps."""
+    """Decides when to save, and hears "stop" inside long evaluations, and "stop now" in accumulated steps."""
 
     def __init__(self, trainer: ObservedTrainer) -> None:
         self.trainer = trainer
@@ -423,7 +490,7 @@ class _Interruption(TrainerCallback):
             control.should_save = True
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.observation.control.hear(state.global_step)
+        self.trainer.hear_in_evaluation()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.observation.control.hear(state.global_step)

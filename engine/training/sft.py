@@ -18,6 +18,8 @@ from engine.training.observed import ObservedTrainer
 from engine.training.reporter import Reporter
 
 _REPORTED_DROPS = 50
+_TEMPLATE_TOKENS = 256
+"""More than any chat template adds to one exchange. A token is at least one byte of the rest."""
 
 
 class ObservedSFTTrainer(ObservedTrainer, SFTTrainer):
@@ -98,6 +100,13 @@ def build_trainer(
     for split in (train, *validation):
         event = _prepared(split, prepared.get(split.name), config, tokenizer)
         reporter.say(event)
+        if event.rows_cut:
+            reporter.warn(
+                "rows-cut",
+                f"{event.rows_cut} of {event.rows_kept} rows of {split.name} are longer than data.max_length "
+                f"{config.max_length}: the ends of their answers are cut off.",
+                "Set data.max_length higher, or shorten them; a model taught without ends does not stop.",
+            )
         if split is train:
             trained_tokens = event.num_trained_tokens
         elif not event.num_trained_tokens:
@@ -134,6 +143,7 @@ def _prepared(split: Split, dataset: Any, config: SFTConfig, tokenizer: Any) -> 
         dropped=dropped[:_REPORTED_DROPS],
         num_tokens=num_tokens,
         num_trained_tokens=num_trained,
+        rows_cut=_count_cut(split.rows, dataset, config, tokenizer) if dataset is not None else 0,
     )
 
 
@@ -157,6 +167,36 @@ def _unlearnable(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: An
         yield from (row for position, row in enumerate(rows) if position not in kept)
     elif config.completion_only_loss and config.max_length and config.packing_strategy == "bfd":  # others do not cut
         yield from (row for row in rows if _prompt_length(row, tokenizer) >= config.max_length)
+
+
+def _count_cut(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any) -> int:
+    """Return how many kept rows have lost the end of their answer to `max_length`.
+
+    The library does not say. Only rows that fill the length are tokenised again; where it packs, they cannot be told
+    apart, and all with as many bytes are.
+    """
+    limit = config.max_length
+    if limit is None or (config.packing and config.packing_strategy != "bfd"):  # the others split and lose nothing
+        return 0
+    if "row" in dataset.column_names:
+        full = (
+            rows[position]
+            for batch in dataset.select_columns(["row", "input_ids"]).with_format("arrow").iter(1_000)
+            for position in batch.filter(compute.equal(compute.list_value_length(batch["input_ids"]), limit))[
+                "row"
+            ].to_pylist()
+        )
+        return sum(_length(row, tokenizer) > limit for row in full)
+    return sum(
+        _length(row, tokenizer) > limit and _prompt_length(row, tokenizer) < limit
+        for row in rows
+        if sum(len(message["content"].encode()) for message in (*row.prompt, *row.completion)) + _TEMPLATE_TOKENS
+        > limit
+    )
+
+
+def _length(row: Row, tokenizer: Any) -> int:
+    return len(tokenizer.apply_chat_template([*row.prompt, *row.completion], tokenize=True, return_dict=False))
 
 
 def _prompt_length(row: Row, tokenizer: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from engine.data.rows import Row, read_rows
 from engine.errors import NothingToLearn
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
-from engine.runs.provenance import Provenance, cached_commit, read_provenance
+from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
 from engine.training import behaviour, loading
 from engine.training.control import Control
 from engine.training.monitor import DeviceMonitor
-from engine.training.observed import Observation, ObservedTrainer
+from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
 from engine.training.reporter import Reporter
 from engine.training.sft import Split, build_trainer
 
@@ -52,6 +53,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     global _trainer, _resumed_step
     resolved, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
     config = resolved.config
+    reporter.patience_seconds, reporter.while_waiting = config.saving.wait_for_room, control.hear_while_waiting
     _quiet_libraries()
     checkpoints.clear_partials(run)
     resume_from = _proven(run, provenance, reporter, resume)
@@ -70,6 +72,8 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     control.hear_before_training(_resumed_step)
 
     reporter.enter("preparing")
+    if resume_from is None:  # a resume has been told, by `changes_since`, and told to go on
+        _warn_of_changed_files(provenance, reporter)
     train = _read_split("train", provenance, limit=config.data.limit)
     validation = [_read_split(name, provenance) for name in provenance.validation_sets()]
     reporter.enter("preparing", f"{len(train.rows)} rows")
@@ -97,9 +101,10 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             reporter=reporter,
             step=step,
             max_new_tokens=config.evaluation.max_new_tokens,
+            heard=trainer.hear_in_evaluation if step else lambda: control.hear_before_training(0),
         )
 
-    def measure(when: str) -> None:
+    def measure(when: str, heard: Callable[[], None]) -> None:
         behaviour.measure(
             trainer.model,
             loaded.tokenizer,
@@ -109,7 +114,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             step=trainer.state.global_step,
             when=when,
             max_new_tokens=config.evaluation.max_new_tokens,
-            heard=lambda _: (control.hear_before_training if when == "before" else control.hear)(current_step()),
+            heard=heard,
         )
 
     saving = config.saving
@@ -131,7 +136,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             answer(0)
             control.hear_before_training(0)
             if asked:
-                measure("before")
+                measure("before", lambda: control.hear_before_training(0))
         _train(trainer, observation, loaded, resume_from)
         if control.stop is not None and trainer.state.global_step < trainer.state.max_steps:
             control.refuse_the_rest()
@@ -141,10 +146,14 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         reporter.enter("saving", "final")
         trainer.save_adapter(run.final, "final")
         _write_results(trainer)
+        detail = ""
         if asked:
-            measure("after")
+            try:
+                measure("after", trainer.hear_in_evaluation)
+            except EvaluationCut:
+                detail = "told to stop while the held-out questions were asked again"
     control.refuse_the_rest()
-    reporter.end("finished", trainer.state.global_step)
+    reporter.end("finished", trainer.state.global_step, detail=detail)
 
 
 def _train(
@@ -201,6 +210,17 @@ def _proven(
         if reason is not None:
             reporter.say(events.CheckpointSkipped(f"checkpoints/{other.path.name}", reason))
     return chosen
+
+
+def _warn_of_changed_files(provenance: Provenance, reporter: Reporter) -> None:
+    """Say which files are not what they were when the run was checked, seconds or a queue's days ago."""
+    for file in provenance.data:
+        if sentence := changed_file(file):
+            reporter.warn(
+                "data-changed",
+                f"{sentence} since this run was made; what is there now is learned.",
+                "Stop the run and start a new one if that is not meant.",
+            )
 
 
 def _read_split(name: str, provenance: Provenance, limit: int | None = None) -> Split:

@@ -246,15 +246,13 @@ class ConsoleDriver(LinuxDriver):
         if not self._active:
             return
         self._active = False
-        cut = bool(self._backlog)
         self._loop.remove_writer(self._output)
-        if cut:
-            # Nobody needs what is still on its way to a screen that is about to go. On an 8 kB/s line the 22 kB a
-            # pty holds would take 3 s.
-            self._backlog.clear()
-            with suppress(termios.error):
-                termios.tcflush(self._output, termios.TCOFLUSH)
-        self._backlog += self._encode((ABORT if cut else "") + LEAVE)
+        # Nobody needs what is still on its way to a screen that is about to go. On an 8 kB/s line the 22 kB a
+        # pty holds would take 3 s.
+        self._backlog.clear()
+        with suppress(termios.error):
+            termios.tcflush(self._output, termios.TCOFLUSH)
+        self._backlog += self._encode(ABORT + LEAVE)
         self.disable_input()
         if self.attrs_before is not None:
             with suppress(termios.error):

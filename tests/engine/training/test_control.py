@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -288,6 +289,30 @@ def test_a_confirmation_of_anything_fits_a_line(heard: Heard) -> None:
         file.write(json.dumps({"id": "1", "command": "x" * 500_000}).encode() + b"\n")
     heard.control.hear(1)
     assert os.path.getsize(heard.run.events) < 2_000
+
+
+def test_while_nothing_can_be_written_only_an_order_to_end_at_once_is_obeyed(heard: Heard) -> None:
+    for command in (Pause(), Stop(save=True)):
+        heard.run.tell(command)
+    heard.control.hear_while_waiting()
+    assert heard.confirmed() == []
+    heard.tell()  # there is room again
+    assert [name for name, _, _ in heard.confirmed()] == ["Pause", "Stop"]
+    heard.run.tell(Stop(save=False))
+    with pytest.raises(StopNow):
+        heard.control.hear_while_waiting()
+
+
+def test_a_run_whose_folder_was_deleted_ends(heard: Heard) -> None:
+    shutil.rmtree(heard.run.path)
+    with pytest.raises(StopNow):
+        heard.control.hear(7)
+
+
+def test_while_nothing_can_be_written_the_system_may_end_it(heard: Heard) -> None:
+    heard.control.terminated = True
+    with pytest.raises(StopNow):
+        heard.control.hear_while_waiting()
 
 
 def test_what_comes_too_late_is_refused(heard: Heard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,63 @@ def test_nothing_the_worker_says_of_an_error_holds_a_token(path: Path) -> None:
     assert warned.message == "cannot open https://[secret]@host with [secret]"
 
 
-def test_a_full_disk_is_the_speakers_to_handle() -> None:
+def test_a_full_disk_is_not_waited_for_unless_asked() -> None:
     with pytest.raises(DiskFull):
         Reporter(Path("/dev/full")).enter("loading")
+
+
+@dataclass
+class Disk:
+    """A disk that is full for some writes, and what happened to it."""
+
+    full_for: int
+    tries: int = 0
+    looks: int = 0
+
+    def write(self) -> str:
+        self.tries += 1
+        if self.tries <= self.full_for:
+            raise DiskFull("No room to write it.", remedy="Free some.")
+        return "written"
+
+    def look(self) -> None:
+        self.looks += 1
+
+
+@pytest.fixture
+def waiting(path: Path, monkeypatch: pytest.MonkeyPatch) -> Reporter:
+    monkeypatch.setattr("engine.training.reporter._ROOM_SECONDS", 0.0)
+    return Reporter(path, patience_seconds=3600.0)
+
+
+def test_a_full_disk_is_waited_for_and_said_once(waiting: Reporter, path: Path) -> None:
+    disk = Disk(full_for=3)
+    waiting.while_waiting = disk.look
+    assert waiting.with_room(disk.write) == "written"
+    assert (disk.tries, disk.looks) == (4, 3)
+    (warned,) = said(path)
+    assert isinstance(warned, Warned)
+    assert warned.code == "disk-full"
+    assert "waits up to 60 minutes" in warned.message
+
+
+def test_patience_has_an_end_and_then_there_is_none_left(waiting: Reporter) -> None:
+    waiting.patience_seconds = 1e-9
+    disk = Disk(full_for=10**9)
+    with pytest.raises(DiskFull):
+        waiting.with_room(disk.write)
+    before = disk.tries
+    with pytest.raises(DiskFull):
+        waiting.with_room(disk.write)
+    assert disk.tries == before + 1
+
+
+def test_an_order_ends_the_waiting(waiting: Reporter) -> None:
+    def ordered() -> None:
+        raise KeyboardInterrupt
+
+    disk = Disk(full_for=10**9)
+    waiting.while_waiting = ordered
+    with pytest.raises(KeyboardInterrupt):
+        waiting.with_room(disk.write)
+    assert (disk.tries, waiting.patience_seconds) == (1, 0.0)

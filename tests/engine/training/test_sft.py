@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,45 @@ def test_a_row_whose_question_fills_the_length_is_listed(
     assert [(row["path"], row["line"]) for row in prepared["train"].dropped] == [("mixed.jsonl", 4), ("mixed.jsonl", 8)]
     assert "data.max_length 100" in prepared["train"].dropped[0]["reason"]
     train = prepared["train"]
+    assert [prepared[name].rows_cut for name in ("train", "some", "none")] == [1, 1, 0]
     assert 0 < train.num_trained_tokens < train.num_tokens <= 12 * LENGTH
     (evaluation,) = [event for event in said if isinstance(event, events.EvaluationFinished)]
     assert "eval_none_loss" not in evaluation.metrics
     assert evaluation.metrics["eval_loss"] == evaluation.metrics["eval_some_loss"] > 0
-    (warned,) = [event for event in said if isinstance(event, events.Warned)]
-    assert (warned.code, "none" in warned.message) == ("nothing-to-measure", True)
+    warned = [event for event in said if isinstance(event, events.Warned)]
+    assert [event.code for event in warned] == ["rows-cut", "rows-cut", "nothing-to-measure"]
+    assert warned[0].message.startswith("1 of 10 rows of train are longer than data.max_length 100")
+    assert "none" in warned[2].message
+
+
+def test_a_row_that_just_fits_is_not_called_cut(config_text: Callable[..., str], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from engine.training.worker import work
+
+    config_text()
+    workspace = Workspace(tmp_path / "workspace")
+    made = rows(count=8)
+    write_rows(workspace.path / "data" / "rows.jsonl", made)
+    given = json.loads(config_text())
+    tokenizer = AutoTokenizer.from_pretrained(given["model"]["name"])
+    longest = max(
+        len(tokenizer.apply_chat_template(
+            [{"role": "user", "content": row["instruction"]}, {"role": "assistant", "content": row["output"]}],
+            return_dict=False,
+        ))
+        for row in made
+    )  # fmt: skip
+    for length, cut in ((longest, False), (longest - 1, True)):
+        text = config_text(
+            data={"train": "data/rows.jsonl", "validation": {}, "max_length": length},
+            training=STEPS,
+            evaluation={"eval_steps": None, "prompts": []},
+        )
+        run = new_run(workspace, loads(text, "test.yaml"))
+        reporter = Reporter(run.events)
+        work(run, reporter, Control(CommandReader(run.commands), reporter), resume=None)
+        said = [record.event for record in read_records(run)]
+        (prepared,) = [event for event in said if isinstance(event, events.DataPrepared)]
+        assert (prepared.rows_cut > 0) is cut
+        assert prepared.rows_kept == 8

@@ -24,6 +24,7 @@ from engine.runs.liveness import Life, liveness
 from engine.runs.summary import summarise
 from engine.workspace import Workspace
 from tests.conftest import read_records, wait_for
+from tests.engine.faults import python, small_disk
 from tests.engine.training.conftest import rows, write_rows
 
 ConfigText = Callable[..., str]
@@ -208,6 +209,85 @@ def test_stop_now_ends_without_saving(training: Trained) -> None:
     assert "lost" in ended.detail
     assert not checkpoints.all_checkpoints(run)
     assert said(run, events.WorkerExited)[-1].exit_code == 0
+
+
+def test_stop_and_save_does_not_wait_for_the_rest_of_an_evaluation(training: Trained) -> None:
+    write_rows(training.workspace.path / "data" / "many.jsonl", rows(count=36) * 2_000)
+    run = training.start(
+        data={"train": "data/train.jsonl", "validation": "data/many.jsonl"},
+        evaluation={"eval_steps": 2, "prompts": [], "per_device_eval_batch_size": 1},
+        saving={"save_steps": None},
+    )
+    wait_for(lambda: "evaluating" in [event.stage for event in said(run, events.StageChanged)], "an evaluation")
+    send(run, commands.Stop(save=True))
+    ended = wait_for_end(run)
+    assert ended is not None
+    assert (ended.outcome, ended.step) == ("stopped", 2)
+    assert checkpoints.all_checkpoints(run)[0].step == 2
+    assert not said(run, events.EvaluationFinished)
+
+
+def test_an_edited_learning_rate_counts_after_a_resume_that_accepts_it(training: Trained) -> None:
+    constant = {"max_steps": 100_000, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 0,
+                "gradient_accumulation_steps": 1, "lr_scheduler_type": "constant"}  # fmt: skip
+    run = training.start(training=constant, evaluation={"eval_steps": None, "prompts": []}, saving={"save_steps": None})
+    wait_for_step(run, 2)
+    send(run, commands.Stop(save=True))
+    stopped = wait_for_end(run)
+    assert stopped is not None
+    edited = run.config.read_text().replace("learning_rate: 0.001", "learning_rate: 0.0002")
+    assert edited != run.config.read_text()
+    run.config.write_text(edited)
+    with pytest.raises(CheckpointError, match=r"run\.yaml was edited"):
+        prepare.resume_run(run)
+    prepare.resume_run(run, accept_changes=True)
+    wait_for(lambda: said(run, events.StepFinished)[-1].step > stopped.step, "a step after the resume")
+    assert said(run, events.StepFinished)[-1].metrics["learning_rate"] == pytest.approx(2e-4)
+    assert "learning-rate-changed" in [event.code for event in said(run, events.Warned)]
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_lost(tmp_path: Path, training: Trained) -> None:
+    # The worker alone, on a disk of its own: its third checkpoint finds no room until the ballast is gone.
+    run = training.create(saving={"save_steps": 3, "save_total_limit": None})
+    reply = python(
+        """
+        import os, shutil, subprocess, sys, time
+        from pathlib import Path
+        from engine import events
+        from engine.runs.directory import RunDirectory
+        from engine.runs.follow import EventReader
+        made, disk = Path(sys.argv[1]), Path(sys.argv[2])
+        run = RunDirectory(Path(shutil.copytree(made, disk / "run")))
+        ballast = disk / "ballast"
+        def said(kind):
+            return [r.event for r in EventReader(run.events).read().records if isinstance(r.event, kind)]
+        worker = subprocess.Popen([sys.executable, "-P", "-m", "engine.training", str(run.path)], stderr=sys.stderr)
+        def until(condition):
+            while not condition():
+                assert worker.poll() is None, said(events.RunEnded)
+                time.sleep(0.02)
+        until(lambda: said(events.CheckpointSaved))
+        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 65_536))
+        until(lambda: "disk-full" in [e.code for e in said(events.Warned)])
+        ballast.unlink()
+        assert worker.wait() == 0
+        print(said(events.RunEnded)[-1].outcome, [e.step for e in said(events.StepFinished)])
+        """,
+        run.path,
+        tmp_path / "disk",
+        before=small_disk(tmp_path / "disk", "size=4m"),
+    )
+    assert reply.stdout == f"finished {list(range(1, 13))}\n", reply.stderr[-3000:]
+
+
+def test_a_file_changed_after_the_check_is_told(training: Trained) -> None:
+    run = training.create()
+    write_rows(training.workspace.path / "data" / "train.jsonl", rows(count=35))
+    prepare.start_run(run)
+    wait_for_end(run)
+    (warned,) = said(run, events.Warned)
+    assert warned.code == "data-changed"
+    assert warned.message.startswith("data/train.jsonl was changed since this run was made")
 
 
 def test_sigterm_saves_and_stops(training: Trained) -> None:
