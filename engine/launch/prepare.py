@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeAlias, cast
 
 from engine import events
 from engine.config.automatic import Facts
@@ -47,6 +47,43 @@ class Resumed:
     """Newer checkpoints that were passed over, each with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A configuration with nothing left to decide, and what it was decided from."""
+
+    resolved: ResolvedConfig
+    data: list[DataFile]
+    """Every file, read whole: the training files first, in the order given."""
+    model: ModelReference
+    facts: Facts
+
+
+Known: TypeAlias = dict[tuple[str, str, str, int, int], DataFile]
+"""Files read before: by role, name as given, path, size and time of change in nanoseconds."""
+
+
+def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = None) -> Settled:
+    """Check what was given, read the data, and decide every value. Nothing is written.
+
+    Args:
+        workspace: Where files are looked for.
+        given: What the user wrote.
+        known: Remembers files between two calls, so that a form settles again in milliseconds; None reads every file.
+
+    Raises:
+        ConfigError: All problems of the settings.
+        NotFound: The model or a data file is not there.
+        DataError: A data file is damaged or teaches nothing.
+        MissingPackage: `training.report_to` names a package that is not installed.
+    """
+    config = given.check()
+    _require_reporters(config)
+    model = workspace.model(config.model.name)
+    data = list(_checked_files(workspace, config, {} if known is None else known))
+    facts = _facts(workspace, config, model, data)
+    return Settled(resolve(given, facts, workspace), data, model, facts)
+
+
 def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None) -> RunDirectory:
     """Check and settle everything, then make the run's folder. Nothing is started.
 
@@ -56,35 +93,30 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
         name: Of the run; None takes the next free one, such as `sft-tiny-3`.
 
     Raises:
-        ConfigError: All problems of the settings.
-        NotFound: The model or a data file is not there.
-        DataError: A data file is damaged or teaches nothing.
-        MissingPackage: `training.report_to` names a package that is not installed.
+        EngineError: As `settle`.
         WorkspaceError: The workspace cannot be written, or the name is taken.
     """
     if name is not None:
         check_name(name)
-    config = given.check()
-    _require_reporters(config)
-    model = workspace.model(config.model.name)
-    data = list(_checked_files(workspace, config))
-    resolved = resolve(given, _facts(workspace, config, model, data), workspace)
-    text = resolved.to_yaml()
+    settled = settle(workspace, given)
+    text = settled.resolved.to_yaml()
+    model, revision = settled.model, settled.resolved.config.model.revision
+    named = given.check().model.name  # as written; the resolved one may be a path
     where = provenance.collect(
         parent=None,
         config=text,
-        model=provenance.model_source(config.model.name, model.kind, model.source, resolved.config.model.revision),
-        data=data,
+        model=provenance.model_source(named, model.kind, model.source, revision),
+        data=settled.data,
         workspace=workspace.path,
     )
-    method = resolved.config.method.name
+    method = settled.resolved.config.method.name
     for attempts_left in reversed(range(_NAME_ATTEMPTS)):
-        chosen = name or free_name(workspace.runs, f"{method}-{Path(config.model.name).name}")
+        chosen = name or free_name(workspace.runs, f"{method}-{Path(named).name}")
         try:
             return create_run(
                 workspace.runs,
                 chosen,
-                created=events.RunCreated("", method, config.model.name, None),
+                created=events.RunCreated("", method, named, None),
                 files={"run.yaml": text, "provenance.json": where.to_json()},
             )
         except WorkspaceError:
@@ -141,14 +173,18 @@ def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_chang
     return Resumed(chosen, skipped)
 
 
-def _checked_files(workspace: Workspace, config: RunConfig) -> Iterator[DataFile]:
+def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Iterator[DataFile]:
     """Read every data file whole: a run must not end at row 900,000 for a torn line."""
     roles = [("train", path) for path in config.data.train]
     roles += [(f"validation:{name}", path) for name, path in config.data.validation.items()]
     for role, given in roles:
         path = workspace.data_file(given)
-        rows, _ = check_file(path)
-        yield provenance.data_file(role, given, path, rows)
+        about = path.stat()
+        key = (role, given, str(path), about.st_size, about.st_mtime_ns)
+        if key not in known:
+            rows, _ = check_file(path)
+            known[key] = provenance.data_file(role, given, path, rows)
+        yield known[key]
 
 
 def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Facts:
