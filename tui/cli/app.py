@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any
@@ -15,8 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UsageError
+from tui.cli import data_commands
 from tui.cli.complete import checkpoint_names, metric_names, preset_names, run_names
 from tui.cli.main import Work
+from tui.cli.options import AsJson, Root, root_of
 
 app = typer.Typer(
     name="ftconsole",
@@ -28,17 +29,7 @@ app = typer.Typer(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """What was written before the command."""
-
-    workspace: str | None = None
-    settings: dict[str, str | int | None] = field(default_factory=dict)
-    """For `load_settings`, by field name; None where nothing was given."""
-
-
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", autocompletion=run_names)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and errors as JSON to stderr.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return at once, without the run's confirmation.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="How long to wait for the run's confirmation.")
@@ -117,12 +108,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _root(context: typer.Context) -> Root:
-    root = context.obj
-    assert isinstance(root, Root)
-    return root
-
-
 @app.callback(invoke_without_command=True)
 def console(
     context: typer.Context,
@@ -169,7 +154,7 @@ def console(
 def demo(context: typer.Context, name: NewName = None, as_json: AsJson = False) -> Work:
     from tui.cli import demo as module
 
-    root = _root(context)
+    root = root_of(context)
     return partial(module.demo, root.workspace, root.settings, name=name, as_json=as_json)
 
 
@@ -189,7 +174,7 @@ def train(
     from tui.cli import train as module
 
     asked = module.Asked(config, preset, tuple(sets or ()), dev)
-    return partial(module.train, _root(context).workspace, asked, name=name, follow=follow, as_json=as_json)
+    return partial(module.train, root_of(context).workspace, asked, name=name, follow=follow, as_json=as_json)
 
 
 @app.command(help="Go on with a run that has ended. Exactly where a checkpoint left it.")
@@ -215,7 +200,7 @@ def resume(
 
     return partial(
         module.resume,
-        _root(context).workspace,
+        root_of(context).workspace,
         run,
         checkpoint=checkpoint,
         accept_changes=accept_changes,
@@ -228,7 +213,7 @@ def resume(
 def runs(context: typer.Context, as_json: AsJson = False) -> Work:
     from tui.cli import runs as module
 
-    return partial(module.show, _root(context).workspace, as_json=as_json)
+    return partial(module.show, root_of(context).workspace, as_json=as_json)
 
 
 @app.command(help="Follow a run as text until it ends. Exit code 0: finished or stopped, 10: failed or died.")
@@ -243,7 +228,7 @@ def watch(
 ) -> Work:
     from tui.cli import watch as module
 
-    return partial(module.watch, _root(context).workspace, run, tail=tail, follow_on=not no_follow, as_json=as_json)
+    return partial(module.watch, root_of(context).workspace, run, tail=tail, follow_on=not no_follow, as_json=as_json)
 
 
 @app.command(help="Draw the curves of a run. In the terminal, or into a picture.")
@@ -268,7 +253,7 @@ def plot(
 ) -> Work:
     from tui.cli import plot as module
 
-    root = _root(context)
+    root = root_of(context)
     asked = module.Asked(tuple(metric or ()), x, smooth, log)
     return partial(module.plot, root.workspace, run, asked, picture=picture, settings=root.settings, as_json=as_json)
 
@@ -283,7 +268,9 @@ def pause(
 ) -> Work:
     from tui.cli import control
 
-    return partial(control.pause, _root(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json)
+    return partial(
+        control.pause, root_of(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json
+    )
 
 
 @app.command(help="Go on after a pause.")
@@ -297,7 +284,7 @@ def unpause(
     from tui.cli import control
 
     return partial(
-        control.unpause, _root(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json
+        control.unpause, root_of(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json
     )
 
 
@@ -311,7 +298,9 @@ def save(
 ) -> Work:
     from tui.cli import control
 
-    return partial(control.save, _root(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json)
+    return partial(
+        control.save, root_of(context).workspace, run, control.Waiting(not no_wait, timeout), as_json=as_json
+    )
 
 
 @app.command(help="Save a checkpoint and end the run. `resume` goes on from it.")
@@ -327,7 +316,7 @@ def stop(
     from tui.cli import control
 
     waiting = control.Waiting(not no_wait, timeout)
-    return partial(control.stop, _root(context).workspace, run, waiting, now=now, yes=yes, as_json=as_json)
+    return partial(control.stop, root_of(context).workspace, run, waiting, now=now, yes=yes, as_json=as_json)
 
 
 @app.command(
@@ -345,12 +334,15 @@ def set_lr(
     from tui.cli import control
 
     waiting = control.Waiting(not no_wait, timeout)
-    return partial(control.set_learning_rate, _root(context).workspace, run, value, waiting, as_json=as_json)
+    return partial(control.set_learning_rate, root_of(context).workspace, run, value, waiting, as_json=as_json)
 
 
 @app.command(help="Say what this machine can do. And what would get in a run's way.")
 def doctor(context: typer.Context, as_json: AsJson = False) -> Work:
     from tui.cli import doctor as module
 
-    root = _root(context)
+    root = root_of(context)
     return partial(module.doctor, root.workspace, root.settings, as_json=as_json)
+
+
+app.add_typer(data_commands.app, name="data")

@@ -40,14 +40,28 @@ def test_every_error_is_in_the_table_with_its_exit_code() -> None:
     assert {kind.code: kind.exit_code for kind in errors()} == documented()
 
 
+def listed(help_text: str) -> list[str]:
+    """Return the commands a help text lists."""
+    return re.findall(r"^  ([a-z-]+) ", help_text.partition("Commands:")[2], re.MULTILINE)
+
+
 def test_every_command_has_a_section_and_every_option_is_told(cli: CommandLine) -> None:
-    commands = re.findall(r"^  ([a-z-]+) ", cli("--help").out.partition("Commands:")[2], re.MULTILINE)
-    assert len(commands) == 12
+    commands = listed(cli("--help").out)
+    assert len(commands) == 13
     for command in commands:
         assert re.search(rf"^## .*\b{command}\b", TEXT, re.MULTILINE), command
         told = TEXT if command not in ("demo", "watch", "plot") else TEXT[TEXT.index(f"\n## {command}") :]
         for option in re.findall(r"(--[a-z][a-z-]+)", cli(command, "--help").out):
             assert option in told or option == "--help", f"{command} {option}"
+
+
+def test_every_command_of_a_family_is_told_with_its_options(cli: CommandLine) -> None:
+    for family in ("data",):
+        section = TEXT[TEXT.index(f"\n## {family}\n") :].split("\n## ")[1]
+        for command in listed(cli(family, "--help").out):
+            assert f"ftconsole {family} {command} " in section, command
+            for option in re.findall(r"(--[a-z][a-z-]+)", cli(family, command, "--help").out):
+                assert option in section or option == "--help", f"{family} {command} {option}"
 
 
 def test_every_example_is_one_the_parser_takes(cli: CommandLine) -> None:
