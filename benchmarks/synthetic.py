@@ -139,7 +139,7 @@ def _step_lines(
     shown = noise.random((_TAILS, len(names)), np.float32).astype(np.float64) * [3.0, 1.0, 80_000.0, 2.0, 2.0]
     shown = shown.astype(np.float32).astype(np.float64)
     tails = [
-        ",".join(f'"{name}":{value:.7g}' for name, value in zip(names, row, strict=True)) for row in shown.tolist()
+        ",".join(f'"{name}":{_seven(value)}' for name, value in zip(names, row, strict=True)) for row in shown.tolist()
     ]
     for first in range(start, stop, _CHUNK):
         # A whole chunk of noise, so that a log that is longer begins with the shorter one.
@@ -155,13 +155,19 @@ def _step_lines(
         for number, one_loss, one_norm, one_seconds in islice(rows, stop - first):
             log.seq += 1
             log.time += one_seconds
-            shown_loss = f"{one_loss:.7g}" if math.isfinite(one_loss) else json.dumps(json_number(one_loss))
+            shown_loss = _seven(one_loss) if math.isfinite(one_loss) else json.dumps(json_number(one_loss))
+            epoch, one_seconds = round(3 * number / total, 6), round(one_seconds, 6)
             yield (
                 f'{{"seq":{log.seq},"time":{log.time:.3f},"event":"StepFinished","step":{number},'
-                f'"epoch":{3 * number / total:.6f},"num_tokens":{number * TOKENS_PER_STEP},"seconds":{one_seconds:.6f},'
-                f'"metrics":{{"loss":{shown_loss},"grad_norm":{one_norm:.7g},'
-                f'"learning_rate":{2e-4 * (1 - number / (total + 1)):.7g},{tails[number % _TAILS]}}}}}\n'
+                f'"epoch":{epoch!r},"num_tokens":{number * TOKENS_PER_STEP},"seconds":{one_seconds!r},'
+                f'"metrics":{{"loss":{shown_loss},"grad_norm":{_seven(one_norm)},'
+                f'"learning_rate":{_seven(2e-4 * (1 - number / (total + 1)))},{tails[number % _TAILS]}}}}}\n'
             ).encode()
+
+
+def _seven(value: float) -> str:
+    """Return a number as the worker writes it: what float32 holds."""
+    return repr(float(f"{value:.7g}"))
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ class Column(NamedTuple):
     last: float
     count: int  # type: ignore[assignment]  # a tuple's method of that name is not needed
     """Finite values."""
+    non_finite: int = 0
+    """Values that were recorded as NaN or infinite."""
 
 
 _GAP: Final = Column(math.nan, math.nan, math.nan, math.nan, 0)
@@ -253,18 +255,22 @@ def _column(metric: Metric | None, start: int, stop: int) -> Column:
     if metric is None:
         return _GAP
     low, high, total, num_values = metric.fold(start, stop)
+    bad = 0
+    if len(metric.non_finite):
+        bad = bisect_left(metric.non_finite, stop) - bisect_left(metric.non_finite, start)
     if not num_values:
-        return _GAP
-    return Column(low, high, total / num_values, metric.raw[metric.last_finite(start, stop)], num_values)
+        return _GAP._replace(non_finite=bad) if bad else _GAP
+    return Column(low, high, total / num_values, metric.raw[metric.last_finite(start, stop)], num_values, bad)
 
 
 def _joined(one: Column, other: Column) -> Column:
     """Return the column of the rows of both."""
+    bad = one.non_finite + other.non_finite
     if not one.count or not other.count:
-        return one if one.count else other
+        return (one if one.count else other)._replace(non_finite=bad)
     count = one.count + other.count
     mean = (one.mean * one.count + other.mean * other.count) / count
-    return Column(min(one.low, other.low), max(one.high, other.high), mean, other.last, count)
+    return Column(min(one.low, other.low), max(one.high, other.high), mean, other.last, count, bad)
 
 
 def _first_at(numbers: Numbers, x: float, start: int, stop: int) -> int:

@@ -171,14 +171,17 @@ def cached_commit(name: str, revision: str | None) -> str:
     """Return the commit of a Hub model in the local cache; empty when it is not there. Touches no network."""
     if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
-    home = os.environ.get("HF_HUB_CACHE") or os.path.join(
-        os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub"
-    )
-    reference = Path(home) / f"models--{name.replace('/', '--')}" / "refs" / (revision or "main")
+    reference = hub_cache() / f"models--{name.replace('/', '--')}" / "refs" / (revision or "main")
     try:
         return reference.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+def hub_cache() -> Path:
+    """Return the folder in which huggingface_hub keeps what it has fetched."""
+    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub"))
 
 
 def changes_since(run: RunDirectory) -> list[str]:

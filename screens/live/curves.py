@@ -44,9 +44,7 @@ class MetricCurve:
     def columns(self, axis: str, x0: float, x1: float, width: int) -> Sequence[Column | None]:
         """Cut [x0, x1) into columns. Rows without this metric are no gap, rows with a NaN are."""
         columns = self.history.columns(self.metric, _AXES[axis], x0, x1, width)
-        if self.history.non_finite(self.metric):
-            return columns
-        return [None if column is not None and not column.count else column for column in columns]
+        return [c if c is not None and (c.count or c.non_finite) else None for c in columns]
 
 
 @dataclass(frozen=True, slots=True)

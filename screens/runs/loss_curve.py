@@ -30,6 +30,7 @@ class _Column:
     mean: float
     last: float
     count: int
+    non_finite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,11 @@ class LossCurve:
         values = self.values[first:end]
         if not values:
             return None
-        if not all(map(math.isfinite, values)):
-            return _Column(math.nan, math.nan, math.nan, math.nan, len(values))
-        return _Column(min(values), max(values), sum(values) / len(values), values[-1], len(values))
+        finite = [value for value in values if math.isfinite(value)]
+        bad = len(values) - len(finite)
+        if not finite:
+            return _Column(math.nan, math.nan, math.nan, math.nan, len(values), bad)
+        return _Column(min(finite), max(finite), sum(finite) / len(finite), finite[-1], len(finite), bad)
 
 
 def loss_curves(log: Path) -> tuple[list[LossCurve], bool]:

@@ -293,3 +293,19 @@ def test_an_event_with_values_of_a_wrong_type_changes_nothing(event: StepFinishe
 
     assert not run.apply(1.0, event)
     assert len(run.train) == 0
+
+
+def test_a_column_counts_what_was_not_finite_beside_what_was() -> None:
+    history = MetricHistory()
+    for step in range(1, 41):
+        history.append(step, step / 10, step, float(step), {"loss": math.nan if step in (5, 25, 26) else float(step)})
+    first, second, third, fourth = history.columns("loss", "step", 1, 41, 4)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert fourth is not None
+    assert [c.non_finite for c in (first, second, third, fourth)] == [1, 0, 2, 0]
+    assert (first.low, first.high, first.count) == (1.0, 10.0, 9)
+    (whole,) = history.columns("loss", "step", 1, 41, 1)
+    assert whole is not None
+    assert (whole.count, whole.non_finite) == (37, 3)

@@ -22,6 +22,11 @@ class Column(Protocol):
         """Rows in the column, at least 1."""
         ...
 
+    @property
+    def non_finite(self) -> int:
+        """Rows in the column whose value was NaN or infinite; with finite ones beside them it is marked as well."""
+        ...
+
 
 class Curve(Protocol):
     @property

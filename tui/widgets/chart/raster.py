@@ -102,7 +102,7 @@ def band_masks(
         high = row(column.high)
         low = high if column.count == 1 else row(column.low)
         masks[i] |= span(high, low, dots)
-        if previous >= 0 and (i > previous + 1 or high > bottom or low < top):
+        if previous >= 0 and i not in breaks and (i > previous + 1 or high > bottom or low < top):
             connect(masks, previous, end, i, max(high, min(low, end)), dots)
         previous, top, bottom, end = i, high, low, high if high == low else row(column.last)
     return masks
@@ -133,7 +133,7 @@ def line_masks(
                 previous = -1
             continue
         row_here = row(value)
-        if previous >= 0:
+        if previous >= 0 and i not in breaks:
             connect(masks, previous, row_before, i, row_here, dots, thick)
         else:
             masks[i] |= span(row_here, row_here + thick - 1, dots)

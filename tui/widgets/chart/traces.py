@@ -29,7 +29,7 @@ class Trace:
     columns: Sequence[Column | None]
     """Those with finite values."""
     gaps: frozenset[int]
-    """Indices of those with a value that was not finite."""
+    """Indices of columns with a value that was not finite, whether or not there are others."""
     values: Sequence[float | None]
     """Smoothed, or the last value of each column."""
     now: float | None
@@ -82,8 +82,9 @@ def traces_of(plot: Plot, past: Past, shown: Range, data_end: float | None, widt
         found = curve.x_range(plot.x.axis)
         is_past = found is not None and found[1] >= high
         columns = list(_columns(plot, past, index, low, high, width, keep=is_past))
-        gaps = frozenset(i for i, column in enumerate(columns) if column is not None and is_gap(column))
-        for i in gaps:
+        empty = [i for i, column in enumerate(columns) if column is not None and is_gap(column)]
+        gaps = frozenset([*empty, *(i for i, column in enumerate(columns) if column is not None and column.non_finite)])
+        for i in empty:
             columns[i] = None
         average = None
         # x per row, for how far back the average sees.

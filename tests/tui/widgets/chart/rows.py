@@ -17,6 +17,7 @@ class Cut(NamedTuple):
     mean: float
     last: float
     count: int  # type: ignore[assignment]
+    non_finite: int = 0
 
 
 GAP = Cut(math.nan, math.nan, math.nan, math.nan, 0)
@@ -48,9 +49,9 @@ class Rows:
             return None
         finite = [value for value in values if math.isfinite(value)]
         if not finite:
-            return GAP
+            return GAP._replace(non_finite=len(values))
         mean = min(max(finite), max(min(finite), math.fsum(value / len(finite) for value in finite)))
-        return Cut(min(finite), max(finite), mean, finite[-1], len(finite))
+        return Cut(min(finite), max(finite), mean, finite[-1], len(finite), len(values) - len(finite))
 
 
 def curve(values: Iterable[float], label: str = "train", style: Literal["line", "points"] = "line") -> Rows:
