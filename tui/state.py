@@ -231,9 +231,10 @@ def sentence(event: Event) -> tuple[Level, str] | None:
             return "info", f"{event.stage.capitalize()} {event.detail}".rstrip()
         case events.DataPrepared():
             dropped = f", {event.rows_dropped} dropped" if event.rows_dropped else ""
+            dropped += f", {event.rows_cut} cut" if event.rows_cut else ""
             share = event.num_trained_tokens / event.num_tokens if event.num_tokens else 0.0
             return (
-                "warning" if event.rows_dropped else "info",
+                "warning" if event.rows_dropped or event.rows_cut else "info",
                 f"Data {event.split}: {event.rows_kept} of {event.rows_in} rows{dropped}; "
                 f"{event.num_tokens:,} tokens, {share:.0%} trained",
             )

@@ -225,7 +225,7 @@ def _step(value: dict[str, Any]) -> StepFinished | None:
         if not _FLOAT.issuperset(map(type, metrics.values())):
             return None
         return StepFinished(value["step"], value["epoch"] + 0.0, value["num_tokens"], value["seconds"] + 0.0, metrics)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, OverflowError):  # an integer of a thousand digits
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 import torch
 
@@ -14,13 +15,15 @@ from engine.training.reporter import Reporter
 
 INTERVAL_SECONDS = 5.0
 """Some 2 ms of reading each time. Shorter keeps an idle GPU awake and tells nobody more."""
+PAUSED_EVERY = 60
+"""Of a paused run every 60th: it may stay so for a weekend, and its log should not grow by 10 MB."""
 
 
 class DeviceMonitor:
     """Says `DeviceMeasured` every few seconds until it is stopped."""
 
-    def __init__(self, reporter: Reporter, device: torch.device, shown: str) -> None:
-        self._reporter, self._device, self._shown = reporter, device, shown
+    def __init__(self, reporter: Reporter, device: torch.device, shown: str, paused: Callable[[], bool]) -> None:
+        self._reporter, self._device, self._shown, self._paused = reporter, device, shown, paused
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="device-monitor", daemon=True)
 
@@ -34,7 +37,11 @@ class DeviceMonitor:
 
     def _work(self) -> None:
         host_reading()
+        looks = 0
         while not self._ended.wait(INTERVAL_SECONDS):
+            looks = looks + 1 if self._paused() else 0
+            if looks % PAUSED_EVERY:
+                continue
             # A full disk is the trainer's to wait for.
             # RuntimeError: torch's, on a card that is lost. The training step will meet it too, and say so.
             with contextlib.suppress(EngineError, RuntimeError):

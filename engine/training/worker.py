@@ -131,7 +131,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         answer=answer,
     )
     trainer.observe(observation)
-    with DeviceMonitor(reporter, device, loaded.device):
+    with DeviceMonitor(reporter, device, loaded.device, lambda: control.paused):
         if resume_from is None:
             answer(0)
             control.hear_before_training(0)

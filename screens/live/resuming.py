@@ -33,7 +33,8 @@ def prospect(run: RunDirectory, step: int) -> Prospect:
         run: The run.
         step: The newest of its log.
     """
-    newest = next(iter(all_checkpoints(run)), None)
+    # As a resume chooses: a run that was resumed from an earlier one may have left one of a higher step behind.
+    newest = max(all_checkpoints(run), key=lambda checkpoint: checkpoint.age_key, default=None)
     repeated = step - (newest.step if newest is not None else 0)
     try:
         changes = provenance.changes_since(run)
