@@ -98,6 +98,12 @@ class ModelSection(Section):
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that the model's repository brings. Never true unless written here."
     )
+    chat_template: Text | None = Field(
+        default=None,
+        description="Template that writes conversations as the model reads them, instead of its own: a .jinja file. "
+        "Needed for a model that has none. In a run's own file it is the template itself. null: the model's.",
+        json_schema_extra={"accepts": "the path of a .jinja file, or null"},
+    )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = Field(
         default="auto",
         description="Where to train. cuda is the first GPU. auto: a GPU when there is one.",
@@ -140,6 +146,11 @@ class DataSection(Section):
     shuffle: bool = Field(default=True, description="Another order of the training rows in every epoch.")
     limit: Count | None = Field(
         default=None, description="Use this many rows of each training file, from its start. null: all."
+    )
+    accept: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)+$")]], BeforeValidator(as_list)] = Field(
+        default=[],
+        description="What `ftconsole data check` finds grave, by its code, and the run is to start with all the same.",
+        json_schema_extra={"accepts": "a code, such as answer-cut, or a list of codes"},
     )
 
 

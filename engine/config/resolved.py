@@ -14,7 +14,7 @@ from engine.config.declaration import TRAINER, settings
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
 from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
-from engine.errors import ConfigError
+from engine.errors import ConfigError, NotFound
 from engine.workspace import Workspace
 
 _COMMENT = re.compile(r"\s*# (given|preset|automatic|default)(?:(?::| ) ?(.*))?")
@@ -127,6 +127,11 @@ def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedC
         values["evaluation"]["prompts"] = read_prompts(workspace, prompts)
         place = sources["evaluation.prompts"]
         sources["evaluation.prompts"] = Source(place.kind, f"{place.reason}, from {prompts}")
+    if (template := values["model"]["chat_template"]) is not None:
+        values["model"]["chat_template"] = read_template(workspace, template)
+        if values["model"]["chat_template"] != template:
+            place = sources["model.chat_template"]
+            sources["model.chat_template"] = Source(place.kind, f"{place.reason}, from {template}")
     return ResolvedConfig(RunConfig.model_validate(values), sources)
 
 
@@ -142,6 +147,28 @@ def read_prompts(workspace: Workspace, path: str) -> list[str]:
     if not prompts:
         raise ConfigError([f"evaluation.prompts: {path} holds no prompt; write one per line"])
     return prompts
+
+
+def read_template(workspace: Workspace, given: str) -> str:
+    """Return the text of a chat template: of the file that is named, or itself when it is one already.
+
+    Raises:
+        NotFound: There is no such file.
+        ConfigError: It is not text, or empty.
+    """
+    if "{%" in given or "{{" in given:
+        return given
+    try:
+        path = workspace.data_file(given)
+    except NotFound:
+        raise NotFound(
+            f"There is no chat template {given[:200]!r}.",
+            remedy="model.chat_template is the path of a .jinja file, in the workspace or the current folder.",
+        ) from None
+    text = read_file(path)
+    if not text.strip():
+        raise ConfigError([f"model.chat_template: {given} is empty"])
+    return text
 
 
 def _source_of(setting: Setting) -> Source:

@@ -66,10 +66,14 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
     arguments = model_arguments(resolved)
     if commit is not None:
         arguments["revision"] = commit
+    tokenizer = load_tokenizer(
+        source,
+        name=named.name,
+        revision=arguments.get("revision"),
+        chat_template=named.chat_template,
+        trust_remote_code=named.trust_remote_code,
+    )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, revision=arguments.get("revision"), trust_remote_code=named.trust_remote_code
-        )
         model = AutoModelForCausalLM.from_pretrained(
             source,
             quantization_config=quantization,
@@ -78,18 +82,48 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
         )
     except (OSError, ValueError) as error:
         raise _explained(error, named.name) from error
-    if tokenizer.chat_template is None:
-        raise ModelUnusable(
-            f"The tokenizer of {named.name} has no chat template, so questions and answers cannot be told apart.",
-            remedy="Use an instruct model, or a local copy of this one with a chat_template.jinja in its folder.",
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if quantization is None:
         model.to(device)
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
     shown = "nf4" if named.load_in_4bit else "int8" if named.load_in_8bit else named.dtype
     return Loaded(model, tokenizer, name, shown)
+
+
+def load_tokenizer(
+    source: str,
+    *,
+    name: str = "",
+    revision: str | None = None,
+    chat_template: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """Load a tokenizer, with a chat template and a padding token.
+
+    Args:
+        source: A local folder, or a Hub name.
+        name: What the user calls it; empty for `source`.
+        revision: Branch, tag or commit of a Hub model.
+        chat_template: Text of a template instead of its own.
+        trust_remote_code: Whether the repository's own code may run.
+
+    Raises:
+        NotFound: It is neither on this machine nor reachable.
+        ModelUnusable: It has no chat template and none is given, or needs code of its own that was not allowed.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise _explained(error, name or source) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    if tokenizer.chat_template is None:
+        raise ModelUnusable(
+            f"The tokenizer of {name or source} has no chat template, so questions and answers cannot be told apart.",
+            remedy="Use an instruct model, or set model.chat_template to a .jinja file.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _explained(error: Exception, name: str) -> EngineError:

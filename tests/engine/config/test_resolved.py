@@ -218,3 +218,20 @@ def test_what_the_machine_cannot_do_is_reported_before_anything_is_made(workspac
 def test_a_preset_resolves_with_the_shipped_samples(workspace: Workspace) -> None:
     resolved = resolve(preset("demo").override(["model.name=mine"]), FACTS, workspace)
     assert resolved.config.data.validation["unlearn"] == "datasets/unlearn/unlearn_val.jsonl"
+
+
+def test_a_chat_template_is_taken_into_the_configuration_so_that_a_run_can_be_repeated(workspace: Workspace) -> None:
+    text = "{% for m in messages %}<|{{ m.role }}|>\n'{{ m.content }}' # \"\n{% endfor %}"
+    (workspace.path / "own.jinja").write_text(text)
+    written = given().override(["model.chat_template=own.jinja"])
+    resolved = resolve(written, FACTS, workspace)
+    assert resolved.config.model.chat_template == text
+    again = ResolvedConfig.from_yaml(resolved.to_yaml())
+    assert again.config.model.chat_template == text
+    assert "from own.jinja" in again.sources["model.chat_template"].reason
+
+
+def test_a_chat_template_that_is_not_there_is_told_as_one(workspace: Workspace) -> None:
+    written = given().override(["model.chat_template=gone.jinja"])
+    with pytest.raises(NotFound, match="no chat template 'gone"):
+        resolve(written, FACTS, workspace)
