@@ -1,0 +1,85 @@
+"""Templates rendered without transformers are rendered as transformers does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.data.templates import TemplateEndless, TemplateMissing, TemplateRefuses, load_template
+from engine.errors import DataError
+from tests.chat_models import FAMILIES, TEMPLATES, Family, write_tokenizer
+
+CHAT = [
+    {"role": "user", "content": "  Who wrote “Carmen”? "},
+    {"role": "assistant", "content": "Georges Bizet.\n"},
+    {"role": "user", "content": "And 東京? <b>{{ x }}</b>"},
+    {"role": "assistant", "content": "That is a city."},
+]
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+def test_text_and_tokens_are_those_of_transformers(family: Family, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = write_tokenizer(tmp_path / family.name, family)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ours = load_template(folder)
+    conversations = [CHAT, CHAT[:2], *([[SYSTEM, *CHAT]] if family.system else [])]
+    for chat in conversations:
+        for prompt in (False, True):
+            messages = chat[:-1] if prompt else chat
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, return_dict=False)
+            rendered = ours.render(messages, add_generation_prompt=prompt)
+            assert rendered == text
+            assert ours.encode(rendered) == ids
+            assert ours.encode_all([rendered, "x"])[0] == ids
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.system and f.name == "gemma"], ids=["gemma"])
+def test_a_conversation_the_template_refuses_is_refused_with_its_own_words(family: Family, tmp_path: Path) -> None:
+    ours = load_template(write_tokenizer(tmp_path / "model", family))
+    with pytest.raises(TemplateRefuses, match="System role not supported"):
+        ours.render([SYSTEM, *CHAT])
+
+
+def test_a_template_that_loops_for_ever_is_stopped(tmp_path: Path) -> None:
+    endless = (TEMPLATES / "endless.jinja").read_text()
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0], template=endless)
+    with pytest.raises(TemplateEndless, match="was stopped"):
+        load_template(folder, render_seconds=0.2).render(CHAT)
+
+
+def test_a_model_without_a_template_says_so_and_takes_another(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "base", FAMILIES[0], template="")
+    with pytest.raises(TemplateMissing, match="base has no chat template"):
+        load_template(folder)
+    own = (TEMPLATES / "chatml.jinja").read_text()
+    assert load_template(folder, override=own).render(CHAT[:1]) == (
+        "<|im_start|>user\n  Who wrote “Carmen”? <|im_end|>\n"
+    )
+
+
+def test_a_template_that_is_no_jinja_is_told_by_its_mistake(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    with pytest.raises(DataError, match="no valid Jinja"):
+        load_template(folder, override="{% for m in messages %}")
+
+
+def test_a_template_reads_nothing_but_what_it_is_given(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    escape = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
+    with pytest.raises(TemplateRefuses):
+        load_template(folder, override=escape).render(CHAT)
+
+
+def test_marks_are_known_from_tokenizer_and_template(tmp_path: Path) -> None:
+    by_name = {family.name: family for family in FAMILIES}
+    mistral = load_template(write_tokenizer(tmp_path / "mistral", by_name["mistral"]))
+    assert mistral.controls.search("as [INST] is")
+    assert mistral.controls.search("end</s>")
+    gemma = load_template(write_tokenizer(tmp_path / "gemma", by_name["gemma"]))
+    assert gemma.controls.search("a <end_of_turn> b")
+    assert not gemma.controls.search("1 < 2 and [x] of it")
