@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.data import rows
-from engine.data.rows import SHAPES, Problem, Row, check_file, parse_row, read_rows
+from engine.data import jsonl
+from engine.data.rows import Problem, Row, check_file, parse_row, read_rows, row_at
+from engine.data.spellings import PAIRS
 from engine.errors import DataError, NotFound
 from tests.engine.faults import permissions_hold
 
@@ -57,7 +58,7 @@ def asked(found: Sequence[Row]) -> list[tuple[int, str]]:
 # -- shapes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("question", "answer"), list(SHAPES))
+@pytest.mark.parametrize(("question", "answer"), [*PAIRS[:5], ("Problem", " Solution ")])
 def test_a_pair_is_a_question_and_an_answer(question: str, answer: str) -> None:
     found = row({question: "Say hi.", answer: "hi", "other": 1})
     assert (found.prompt, found.completion) == ([USER], [ASSISTANT])
@@ -130,7 +131,6 @@ def test_metadata_is_kept_when_it_is_an_object(metadata: object, kept: dict[str,
     ("record", "said"),
     [
         ({}, "no question and answer among its keys (none)"),
-        ({"text": "hi"}, "no question and answer among its keys (text)"),
         ({"instruction": "a"}, "no question and answer among its keys (instruction)"),
         ({"a" * 500: 1}, f"no question and answer among its keys ({'a' * 120})"),
         ({"instruction": "a", "output": None}, "output is null, not text"),
@@ -149,7 +149,7 @@ def test_metadata_is_kept_when_it_is_an_object(metadata: object, kept: dict[str,
         ({"messages": [None]}, "message 1 is null, not an object"),
         ({"messages": [{}]}, "message 1 has null for a role"),
         ({"messages": [{"role": ["user"], "content": "a"}]}, "message 1 has a list for a role"),
-        ({"messages": [{"role": "human", "content": "a"}]}, "message 1 has the role 'human'"),
+        ({"messages": [{"role": "narrator", "content": "a"}]}, "message 1 has the role 'narrator'"),
         ({"messages": [{"role": "x" * 99, "content": "a"}]}, f"message 1 has the role '{'x' * 40}'"),
         ({"messages": [USER, {"role": "assistant"}]}, "message 2 has null for content"),
         ({"messages": [USER, {"role": "assistant", "content": [1]}]}, "message 2 has a list for content"),
@@ -255,7 +255,7 @@ def test_a_limit_counts_lines_that_are_not_blank(path: Path, limit: int) -> None
 
 
 def test_a_line_longer_than_the_limit_is_one_problem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 1 << 20)
     for length in (1 << 20, (1 << 20) + 1, (2 << 20) - 1, 2 << 20, 5_000_000):
         found, problems = read(path, GOOD + b"\n" + b"x" * length + b"\n" + GOOD)
         assert [each.line for each in found] == [1, 3]
@@ -311,15 +311,13 @@ def test_a_damaged_file_is_refused_with_its_lines(path: Path) -> None:
     path.write_bytes(b"\n".join([GOOD] * 1233 + [b'{"a": 1,}'] + [GOOD] * 5))
     with pytest.raises(DataError) as refused:
         check_file(path)
-    assert refused.value.message == (
-        f"{path} has 1 line that is not a JSON object (line 1234: trailing comma at column 8)."
-    )
+    assert refused.value.message == f"{path} has 1 line that cannot be read (line 1234: trailing comma at column 8)."
     assert "Nothing was started" in refused.value.remedy
 
 
 def test_of_many_damaged_lines_the_first_are_shown(path: Path) -> None:
     path.write_bytes(GOOD + b"\n" + b"x\n" * 40)
-    with pytest.raises(DataError, match=r"has 40 lines that are not JSON objects \(line 2: .*line 6: .* and 35 more\)"):
+    with pytest.raises(DataError, match=r"has 40 lines that cannot be read \(line 2: .*line 6: .* and 35 more\)"):
         check_file(path)
 
 
@@ -330,17 +328,16 @@ def test_of_many_damaged_lines_the_first_are_shown(path: Path) -> None:
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
             "a git-lfs pointer, not the file", "git lfs pull", id="git-lfs pointer",
         ),
-        pytest.param(gzip.compress(GOOD), "compressed with gzip", "gunzip", id="gzip"),
-        pytest.param(gzip.compress(GOOD * 99)[:20], "compressed with gzip", "gunzip", id="torn gzip"),
+        pytest.param(
+            gzip.compress(GOOD * 99)[:20],
+            "a damaged gzip file: Compressed file ended before the end-of-stream marker was reached",
+            "Download or write it again", id="torn gzip",
+        ),
         pytest.param(b"PK\x03\x04\x14\x00", "a zip archive", "Unpack", id="zip"),
-        pytest.param(b"PAR1\x15\x04", "a Parquet file", "to_json", id="Parquet"),
         pytest.param(GOOD.decode().encode("utf-16"), "UTF-16 text", "iconv", id="UTF-16"),
         pytest.param("\ufeff{}".encode("utf-16-be"), "UTF-16 text", "iconv", id="UTF-16, the other way round"),
         pytest.param(b"\n<!DOCTYPE html>\n<html>", "a web page", "Download", id="HTML after a blank line"),
         pytest.param(b"<!DOCTYPE html>\n<html>", "a web page", "Download", id="HTML"),
-        pytest.param(b"[" + GOOD + b"]", "a JSON array", "jq -c '.[]'", id="array"),
-        pytest.param(b"\xef\xbb\xbf[\n  " + GOOD + b"\n]\n", "a JSON array", "jq -c '.[]'", id="array over lines"),
-        pytest.param(b'{\n  "question": "q"\n}\n', "an object over several lines", "jq -c .", id="pretty-printed"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_kind_is_named_for_what_it_is(path: Path, content: bytes, what: str, remedy: str) -> None:
@@ -357,7 +354,7 @@ def test_a_file_of_another_kind_is_named_for_what_it_is(path: Path, content: byt
         (b"", "has no row to learn from."),
         (b"\n \n\r\n", "has no row to learn from."),
         (b"\xef\xbb\xbf", "has no row to learn from."),
-        (b'\n{"text": "a"}\n{}', "has no row to learn from: no question and answer among its keys (text) (line 2)."),
+        (b'\n{"name": "a"}\n{}', "has no row to learn from: no question and answer among its keys (name) (line 2)."),
     ],
     ids=["empty", "blank", "byte order mark", "no shape"],
 )
@@ -367,6 +364,80 @@ def test_a_file_without_a_row_is_refused(path: Path, content: bytes, why: str) -
         check_file(path)
     assert refused.value.message == f"{path} {why}"
     assert '{"instruction"' in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("record", "said", "remedy"),
+    [
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c"},
+            "preference pairs (chosen and rejected) (prompt, chosen, rejected)",
+            "--to prompt-completion",
+        ),
+        (
+            {"prompt": "a", "bad": "b", "good": "c"},
+            "preference pairs (chosen and rejected) (prompt, good, bad)",
+            "--to",
+        ),
+        (
+            {"prompt": "a", "completion": "b", "label": False},
+            "answers marked as good or bad (prompt, completion, label)",
+            "--to prompt-completion",
+        ),
+        ({"input_ids": [1, 2], "labels": [1, 2]}, "token ids (input_ids, labels)", "made from"),
+    ],
+    ids=["preference", "bad and good", "kto", "tokenised"],
+)
+def test_rows_of_another_kind_are_refused_with_what_to_do(
+    path: Path, record: dict[str, Any], said: str, remedy: str
+) -> None:
+    path.write_text(f"{json.dumps(record)}\n" * 3)
+    with pytest.raises(DataError) as refused:
+        check_file(path)
+    assert refused.value.message == (
+        f"{path} holds {said}; this method learns from questions with answers or plain text."
+    )
+    assert remedy in refused.value.remedy
+    assert check_file(path, kinds=["preference", "kto", "tokenised"]) == (3, [])
+
+
+def test_the_user_says_what_the_columns_hold(path: Path) -> None:
+    record = {"question": "not this", "answer": "nor this", "ask": "Say hi.", "reply": "hi", "who": "Be brief."}
+    path.write_text(f"{json.dumps(record)}\n{json.dumps({'question': 'q', 'answer': 'a'})}\n")
+    mapping = {"prompt": "ask", "completion": "reply", "system": "who"}
+    found, problem = read_rows(path, mapping=mapping)
+    assert isinstance(found, Row)
+    assert isinstance(problem, Problem)
+    assert (found.prompt, found.completion) == ([{"role": "system", "content": "Be brief."}, USER], [ASSISTANT])
+    assert problem.reason == "it has no column 'ask', which data.mapping names"
+    assert check_file(path, mapping) == (1, [problem])
+    with pytest.raises(DataError, match="needs chosen and rejected"):
+        check_file(path, {"chosen": "reply"})
+
+
+def test_a_column_that_changes_its_type_far_into_the_file_is_told_at_its_line(path: Path) -> None:
+    odd = b'{"instruction": "Say hi.", "output": 5}'
+    found, problems = read(path, b"\n".join([GOOD] * 30_000 + [odd] + [GOOD] * 5))
+    assert (len(found), [(p.line, p.reason) for p in problems]) == (30_005, [(30_001, "output is a number, not text")])
+
+
+def test_a_row_of_another_kind_is_listed(path: Path) -> None:
+    pair = b'{"prompt": "a", "chosen": "b", "rejected": "c"}'
+    found, problems = read(path, b"\n".join([GOOD] * 5 + [pair, b'{"question": "q", "answer": "a"}']))
+    assert [row.line for row in found] == [1, 2, 3, 4, 5, 7]
+    assert [(p.line, p.reason) for p in problems] == [
+        (6, "it holds preference pairs (chosen and rejected), in a file of questions with answers")
+    ]
+
+
+def test_a_row_is_read_at_its_line(path: Path) -> None:
+    path.write_bytes(b"\n" + GOOD + b'\n{"a": \n' + b'{"messages": []}\n')
+    assert isinstance(row_at(path, 2), Row)
+    assert row_at(path, 3) == Problem(path, 3, "it ends in the middle, at column 6", malformed=True)
+    assert row_at(path, 4) == Problem(path, 4, "messages is empty", malformed=False)
+    for line in (0, 1, 5, -3):
+        with pytest.raises(NotFound, match=rf"has no line {line} with a row"):
+            row_at(path, line)
 
 
 def test_a_file_that_is_not_there_is_named(path: Path) -> None:
@@ -383,5 +454,5 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="is a folder, not a file of rows"):
         check_file(tmp_path)
