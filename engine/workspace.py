@@ -125,14 +125,50 @@ class Workspace:
             NotFound: It is in none of them; the message names them, the remedy the nearest name there is.
             WorkspaceError: It is a folder, or may not be looked at.
         """
+        place = self._data_place(text)
+        if place.is_dir():
+            raise WorkspaceError(f"{str(place)!r} is a folder, not a file of rows.", remedy="Name a file in it.")
+        return place
+
+    def data_files(self, text: str, split: str) -> tuple[Path, ...]:
+        """Return the files a configuration calls `text`: one, or those of one split of a folder or data set.
+
+        Args:
+            text: As in `data_file`, or a folder whose files are called train, valid, val, eval or test, or a data set
+                of the Hub that is in the Hub's cache on this machine.
+            split: "train", "validation" or "test".
+
+        Raises:
+            NotFound: There is none such, or it has no files of this split.
+            WorkspaceError: It may not be looked at.
+        """
+        from engine.data.places import split_files
+
+        place = self._data_place(text)
+        if not place.is_dir():
+            return (place,)
+        splits = split_files(place)
+        if split not in splits:
+            has = f" It has {', '.join(splits)}." if splits else ""
+            raise NotFound(
+                f"{text[:200]!r} has no data files for {split}.{has}", remedy="Name a file, or rename the files in it."
+            )
+        return splits[split]
+
+    def _data_place(self, text: str) -> Path:
+        """Return a file, else a folder; a data set of the Hub is the folder of its cache."""
         folder: Path | None = None
         for candidate in self._candidates(text):
             if candidate.is_file():
                 return candidate
             if candidate.is_dir():
                 folder = folder or candidate
+        if folder is None and _HUB_NAME.fullmatch(text):
+            from engine.data.places import dataset_folder
+
+            folder = dataset_folder(text)
         if folder is not None:
-            raise WorkspaceError(f"{str(folder)!r} is a folder, not a file of rows.", remedy="Name a file in it.")
+            return folder
         near = self._nearest(text)
         raise NotFound(
             f"There is no data file {text[:200]!r}{self._looked_in(text)}.",
@@ -140,14 +176,16 @@ class Workspace:
         )
 
     def lasting_path(self, text: str) -> str:
-        """Return `text` so that it means the same file from any current folder.
+        """Return `text` so that it means the same file, folder or data set from any current folder.
 
         What is in the workspace or among the samples stays relative, so that a workspace can be moved.
 
         Raises:
-            NotFound, WorkspaceError: As `data_file`.
+            NotFound, WorkspaceError: As `data_files`.
         """
-        return self._lasting(text, self.data_file(text))
+        place = self._data_place(text)
+        cached = _HUB_NAME.fullmatch(text) and place not in self._candidates(text)
+        return text if cached else self._lasting(text, place)
 
     def model(self, text: str, revision: str | None = None) -> ModelReference:
         """Return the base model a configuration calls `text`. Never touches the network or the Hub's cache.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Auto: TypeAlias = Literal["auto"]
 Count: TypeAlias = Annotated[int, Ge(1)]
@@ -61,6 +61,19 @@ def as_validation_sets(value: object) -> object:
             raise ValueError(f"two sets are called {name}; give them names")
         sets[name] = entry["path"]
     return sets
+
+
+def as_mapping(value: dict[str, str]) -> dict[str, str]:
+    """Return what the columns hold, where it makes rows; empty where that is to be recognised.
+
+    Raises:
+        ValueError: A field there is not, or too few of them.
+    """
+    if value:
+        from engine.data.shapes import from_mapping  # only where something is mapped
+
+        from_mapping(value)
+    return value
 
 
 def _set_name(path: str) -> str:
@@ -132,6 +145,15 @@ class DataSection(Section):
     )
     dev: Text | None = Field(
         default=None, description="The small file that `train --dev` learns from instead. null: there is none."
+    )
+    mapping: Annotated[dict[Text, Text], AfterValidator(as_mapping)] = Field(
+        default={},
+        description="What the columns of the files hold, as `field: column`, such as `prompt: question_text`. "
+        "{}: recognised from a sample of each file; `ftconsole data convert` prints what was.",
+        json_schema_extra={
+            "accepts": "a mapping of prompt, context, completion, system, history, messages, text, chosen, rejected, "
+            "label, input_ids or labels to column names"
+        },
     )
     max_length: Annotated[int, Ge(8)] | Auto = Field(
         default="auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
@@ -20,6 +20,7 @@ from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows
 from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound, WorkspaceError
 from engine.hardware.devices import best_device
+from engine.launch.examined import examine_run
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
 from engine.runs.checkpoints import Checkpoint
@@ -58,8 +59,8 @@ class Settled:
     facts: Facts
 
 
-Known: TypeAlias = dict[tuple[str, str, str, int, int], DataFile]
-"""Files read before: by role, name as given, path, size and time of change in nanoseconds."""
+Known: TypeAlias = dict[tuple[str, str, str, int, int, str], DataFile]
+"""Files read before: by role, name as given, path, size, time of change in nanoseconds, and `data.mapping`."""
 
 
 def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = None) -> Settled:
@@ -94,11 +95,13 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
 
     Raises:
         EngineError: As `settle`.
+        DataRefused: The doctor found something grave in the data that `data.accept` does not name.
         WorkspaceError: The workspace cannot be written, or the name is taken.
     """
     if name is not None:
         check_name(name)
     settled = settle(workspace, given)
+    examine_run(settled).refuse(settled.resolved.config.data.accept)
     text = settled.resolved.to_yaml()
     model, revision = settled.model, settled.resolved.config.model.revision
     named = given.check().model.name  # as written; the resolved one may be a path
@@ -178,13 +181,13 @@ def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Ite
     roles = [("train", path) for path in config.data.train]
     roles += [(f"validation:{name}", path) for name, path in config.data.validation.items()]
     for role, given in roles:
-        path = workspace.data_file(given)
-        about = path.stat()
-        key = (role, given, str(path), about.st_size, about.st_mtime_ns)
-        if key not in known:
-            rows, _ = check_file(path)
-            known[key] = provenance.data_file(role, given, path, rows)
-        yield known[key]
+        for path in workspace.data_files(given, "train" if role == "train" else "validation"):
+            about = path.stat()
+            key = (role, given, str(path), about.st_size, about.st_mtime_ns, str(config.data.mapping))
+            if key not in known:
+                rows, _ = check_file(path, config.data.mapping)
+                known[key] = provenance.data_file(role, given, path, rows)
+            yield known[key]
 
 
 def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Facts:
@@ -192,7 +195,7 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     kind, bfloat16 = best_device()
     entry = catalogue(workspace).get(config.model.name)
     shape = _model_shape(model)
-    types, prompts = _validation_facts([file for file in data if file.role != "train"])
+    types, prompts = _validation_facts([file for file in data if file.role != "train"], config.data.mapping)
     num_parameters = entry.num_parameters if entry is not None else None
     return Facts(
         num_train_examples=sum(min(f.rows, limit or f.rows) for f in data if f.role == "train"),
@@ -206,12 +209,13 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     )
 
 
-def _validation_facts(files: list[DataFile]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _validation_facts(files: list[DataFile], mapping: Mapping[str, str]) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return the dataset types of the validation rows, and some of their questions, evenly over the sets."""
     types: set[str] = set()
     prompts: list[str] = []
     for file in files:
-        rows = [r for r in read_rows(Path(file.path), limit=_ROWS_LOOKED_AT) if isinstance(r, Row)]
+        items = read_rows(Path(file.path), limit=_ROWS_LOOKED_AT, mapping=mapping)
+        rows = [item for item in items if isinstance(item, Row)]
         types.update(kind for row in rows if (kind := row.dataset_type) is not None)
         each = max(1, _PROMPTS_PER_RUN // len(files))
         chosen = [rows[n * len(rows) // each] for n in range(min(each, len(rows)))]

@@ -12,11 +12,15 @@ from transformers.trainer_utils import set_seed
 
 from engine import events
 from engine.config.arguments import lora_arguments, sft_arguments
-from engine.config.model import RunConfig, settled
+from engine.config.model import DataSection, RunConfig, settled
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file
+from engine.data.doctor import examine_files
+from engine.data.preparing import users_cache
 from engine.data.rows import Row, read_rows
+from engine.data.templates import local_folder
 from engine.errors import NothingToLearn
+from engine.launch.examined import asked_about
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
@@ -25,7 +29,8 @@ from engine.training.control import Control
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
 from engine.training.reporter import Reporter
-from engine.training.sft import Split, build_trainer
+from engine.training.sft import Split, build_trainer, leave_out_refused
+from engine.workspace import ModelReference
 
 _trainer: ObservedTrainer | None = None
 _resumed_step = 0
@@ -74,8 +79,8 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     reporter.enter("preparing")
     if resume_from is None:  # a resume has been told, by `changes_since`, and told to go on
         _warn_of_changed_files(provenance, reporter)
-    train = _read_split("train", provenance, limit=config.data.limit)
-    validation = [_read_split(name, provenance) for name in provenance.validation_sets()]
+    train = _read_split("train", provenance, config, limit=config.data.limit)
+    validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]
     reporter.enter("preparing", f"{len(train.rows)} rows")
     set_seed(config.training.seed)
     trainer = _trainer = build_trainer(
@@ -86,6 +91,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         train=train,
         validation=validation,
         reporter=reporter,
+        cache=users_cache(),
     )
     del train  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
     control.hear_before_training(_resumed_step)
@@ -223,10 +229,10 @@ def _warn_of_changed_files(provenance: Provenance, reporter: Reporter) -> None:
             )
 
 
-def _read_split(name: str, provenance: Provenance, limit: int | None = None) -> Split:
+def _read_split(name: str, provenance: Provenance, config: RunConfig, limit: int | None = None) -> Split:
     split = Split(name, [], [])
     for file in provenance.files("train" if name == "train" else f"validation:{name}"):
-        for item in read_rows(Path(file.path), limit=limit):
+        for item in read_rows(Path(file.path), limit=limit, mapping=config.data.mapping):
             if isinstance(item, Row):
                 split.rows.append(item)
             else:
