@@ -208,9 +208,9 @@ def _before(record: Record, columns: Columns) -> list[Message] | str:
     if "messages" in columns:
         name = columns["messages"]
         return messages_of(record.get(name), name)
-    if "prompt" not in columns:
+    name = columns.get("prompt", "")
+    if name not in record:
         return []
-    name = columns["prompt"]
     value = structured(record.get(name))
     if isinstance(value, list):
         return messages_of(value, name)

@@ -82,7 +82,7 @@ def open_source(name: str | Path) -> Source:
                 remedy="Download it again.",
             )
     else:
-        raise _not_found(path)
+        raise _not_found(path, str(name))
     files = {split: found[0] for split, found in parts.items()}
     return Source(str(name), format_of(next(iter(files.values()))), files, parts)
 
@@ -190,7 +190,7 @@ def sample(path: Path, n: int) -> list[dict[str, Any]]:
                 spread.append(item.value)
                 if len(spread) >= 2 * n:  # half of them, and from now on half as many
                     spread, step = spread[::2], step * 2
-        return spread[:: max(1, len(spread) // n)][:n] if len(spread) > n else spread
+        return [spread[place * len(spread) // n] for place in range(n)] if len(spread) > n else spread
 
 
 def shown(path: Path | str) -> str:
@@ -261,7 +261,7 @@ def _look(path: Path) -> tuple[Format, Compression]:
             kind = _format(path, beginning, file, compression)
     if compression and kind in ("parquet", "arrow"):
         tool = "gunzip" if compression == "gz" else "unzstd"
-        raise DataError(f"{shown(path)} is a compressed {format} file.", remedy=f"Unpack it with `{tool}`.")
+        raise DataError(f"{shown(path)} is a compressed {kind} file.", remedy=f"Unpack it with `{tool}`.")
     return kind, compression
 
 
@@ -337,5 +337,8 @@ def _torn(path: Path, kind: str, error: Exception) -> DataError:
     )
 
 
-def _not_found(path: Path) -> NotFound:
-    return NotFound(f"There is no data file {shown(path)}.", remedy="Check the path in the data section.")
+def _not_found(path: Path, name: str = "") -> NotFound:
+    remedy = "Check the path in the data section."
+    if name.count("/") == 1 and not path.suffix:
+        remedy += f" A data set of the Hub is fetched with `hf download --repo-type dataset {name[:200]}`."
+    return NotFound(f"There is no data file {shown(path)}.", remedy=remedy)

@@ -31,51 +31,57 @@ def documents(file: BinaryIO) -> Iterator[dict[str, Any] | LineProblem]:
 
     The reason names the line of the file.
     """
-    text = _Text(file)
-    text.skip(_SPACE)
-    array = text.buffer.startswith("[", text.position)
-    if array:
-        text.position += 1
-    count = 0
-    first: dict[str, Any] | None = None
+    try:
+        text = _Text(file)
+        text.skip(_SPACE)
+        if text.buffer.startswith("[", text.position):
+            text.position += 1
+            yield from _array(text)
+        else:
+            yield from _sequence(text)
+    except LineProblem as problem:
+        yield problem
+
+
+def _array(text: _Text) -> Iterator[dict[str, Any] | LineProblem]:
+    first = True
     while True:
-        separator = text.skip(_BETWEEN if array else _SPACE)
-        if array and text.buffer.startswith("]", text.position):
-            if count and "," in separator:
-                yield LineProblem(f"line {text.line()}: trailing comma before the end of the array")
-                return
+        separator = text.skip(_BETWEEN)
+        if text.buffer.startswith("]", text.position):
+            if "," in separator:
+                raise LineProblem(f"line {text.line()}: trailing comma before the end of the array")
             text.position += 1
             text.skip(_SPACE)
             if not text.at_end():
-                yield LineProblem(f"line {text.line()}: something follows the end of the array")
+                raise LineProblem(f"line {text.line()}: something follows the end of the array")
             return
         if text.at_end():
-            break
-        if array and count and separator.count(",") != 1:
-            yield LineProblem(f"line {text.line()}: there is no comma between two rows")
-            return
-        try:
-            value = text.value()
-        except LineProblem as problem:
-            if first is not None:
-                yield first
-            yield problem
-            return
-        count += 1
-        if not array and count == 1 and isinstance(value, dict):
-            first = value  # it may be all there is, and wrap the rows
-            continue
-        if first is not None:
-            yield first
-            first = None
-        if isinstance(value, dict):
-            yield value
-        else:
-            yield LineProblem(f"a JSON object is needed, not {kind_of_value(value)}")
-    if array:
-        yield LineProblem(f"line {text.line()}: the file ends in the middle of the array")
-    elif first is not None:
+            raise LineProblem(f"line {text.line()}: the file ends in the middle of the array")
+        if separator.count(",") != (0 if first else 1):
+            raise LineProblem(f"line {text.line()}: there is no comma between two rows, or one too many")
+        yield _record(text.value())
+        first = False
+
+
+def _sequence(text: _Text) -> Iterator[dict[str, Any] | LineProblem]:
+    """Yield objects that follow each other; one alone may wrap the rows."""
+    if text.at_end():
+        return
+    first = text.value()
+    text.skip(_SPACE)
+    if text.at_end() and isinstance(first, dict):
         yield from unwrapped(first)
+        return
+    yield _record(first)
+    while not text.at_end():
+        yield _record(text.value())
+        text.skip(_SPACE)
+
+
+def _record(value: object) -> dict[str, Any] | LineProblem:
+    if isinstance(value, dict):
+        return value
+    return LineProblem(f"a JSON object is needed, not {kind_of_value(value)}")
 
 
 def unwrapped(document: Mapping[str, Any]) -> Iterator[dict[str, Any] | LineProblem]:
@@ -133,7 +139,6 @@ class _Text:
         """Read as much again as is held, at least one piece; False at the end of the file."""
         if self.ended:
             return False
-        self.lines_before += self.buffer.count("\n", 0, self.position)
         held = self.buffer[self.position :]
         raw = self.file.read(max(_PIECE, len(held)))
         if not self._begun:
@@ -142,12 +147,13 @@ class _Text:
         try:
             decoded = self._decoder.decode(raw, final=self.ended)
         except UnicodeDecodeError as error:
-            line = self.lines_before + held.count("\n") + raw.count(b"\n", 0, error.start) + 1
-            self.ended = True
-            self.buffer, self.position = "", 0
+            line = self.line(len(self.buffer)) + raw.count(b"\n", 0, error.start)
             raise LineProblem(f"line {line}: a byte that is not UTF-8") from None
+        if self.ended:
+            return False
+        self.lines_before += self.buffer.count("\n", 0, self.position)
         self.buffer, self.position = held + decoded, 0
-        return not self.ended
+        return True
 
     def line(self, position: int | None = None) -> int:
         """Return the line of a position in the buffer, of the current one by default; 1 is the first."""
