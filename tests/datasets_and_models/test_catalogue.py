@@ -51,9 +51,9 @@ def ids(entry: dict[str, Any]) -> str:
 def test_an_entry_has_every_field_and_a_comment_explains_it(entry: dict[str, Any]) -> None:
     head = (MODELS / "catalogue.yaml").read_text("utf-8").partition("models:\n")[0]
 
-    assert [field for field in entry if field != "path"] == FIELDS
+    assert [field for field in entry if field not in ("path", "shape")] == FIELDS
     assert all(f"#   {field} " in head for field in entry)
-    assert ("path" in entry) == (entry["hub"] is None)
+    assert ("path" in entry) == (entry["hub"] is None) == ("shape" not in entry)
     assert isinstance(entry["gated"], bool)
 
 
@@ -72,7 +72,9 @@ def test_parameters_and_target_modules_are_those_of_the_architecture(entry: dict
     if entry["hub"] is None:
         config = AutoConfig.from_pretrained(MODELS / entry["path"])
     else:
-        config = AutoConfig.for_model(**{k: v for k, v in SHAPES[entry["name"]]._asdict().items() if v is not None})
+        published = {k: v for k, v in SHAPES[entry["name"]]._asdict().items() if v is not None}
+        assert entry["shape"] == published
+        config = AutoConfig.for_model(**published)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
