@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow.compute as compute
 from datasets import Dataset
+from jinja2 import TemplateError
 from peft import LoraConfig
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from engine import events
+from engine.data.preparing import PreparedCache, PreparingSFTTrainer, dataset_of
 from engine.data.rows import Problem, Row
 from engine.errors import NothingToLearn
 from engine.training.observed import ObservedTrainer
@@ -22,7 +24,7 @@ _TEMPLATE_TOKENS = 256
 """More than any chat template adds to one exchange. A token is at least one byte of the rest."""
 
 
-class ObservedSFTTrainer(ObservedTrainer, SFTTrainer):
+class ObservedSFTTrainer(ObservedTrainer, PreparingSFTTrainer):
     """TRL's trainer, observed."""
 
 
@@ -36,14 +38,8 @@ class Split:
     problems: list[Problem]
 
     def dataset(self) -> Dataset:
-        """Return the rows in TRL's prompt-completion form; `row` is the position in `rows`."""
-        return Dataset.from_dict(
-            {
-                "prompt": [row.prompt for row in self.rows],
-                "completion": [row.completion for row in self.rows],
-                "row": list(range(len(self.rows))),
-            }
-        )
+        """Return the rows in TRL's form; `row` is the position in `rows`."""
+        return dataset_of(self.rows)
 
 
 def build_trainer(
@@ -55,6 +51,7 @@ def build_trainer(
     train: Split,
     validation: list[Split],
     reporter: Reporter,
+    cache: PreparedCache | None = None,
 ) -> ObservedSFTTrainer:
     """Return the trainer with prepared data, and report what became of every row.
 
@@ -67,6 +64,7 @@ def build_trainer(
         validation: Rows to measure with; one is passed as a data set, several as a mapping, so that TRL reports
             `eval_loss` or `eval_<name>_loss`.
         reporter: Told of every split.
+        cache: Where prepared data is kept for the next start; None keeps and looks for nothing.
 
     Raises:
         NothingToLearn: Every training label is masked.
@@ -79,6 +77,7 @@ def build_trainer(
     # The model is passed, so what loads one by name is not for the trainer.
     config = SFTConfig(**{name: value for name, value in arguments.items() if name != "model_init_kwargs"})
     trainer = ObservedSFTTrainer(
+        prepared=cache,
         model=model,
         args=config,
         train_dataset=train.dataset(),
@@ -96,9 +95,11 @@ def build_trainer(
         prepared[next(iter(sets))] = trainer.eval_dataset
     elif sets:
         prepared.update(trainer.eval_dataset)
+    if cache is not None and cache.hits and not cache.misses:
+        reporter.enter("preparing", f"{len(train.rows)} rows, as prepared before")
     trained_tokens = 0
     for split in (train, *validation):
-        event = _prepared(split, prepared.get(split.name), config, tokenizer)
+        event = _prepared(split, prepared.get(split.name), config, tokenizer, cache)
         reporter.say(event)
         if event.rows_cut:
             reporter.warn(
@@ -127,12 +128,32 @@ def build_trainer(
     return trainer
 
 
-def _prepared(split: Split, dataset: Any, config: SFTConfig, tokenizer: Any) -> events.DataPrepared:
+def leave_out_refused(split: Split, tokenizer: Any) -> None:
+    """Make problems of the rows whose conversation the chat template refuses; TRL would end with the first."""
+    kept = []
+    for row in split.rows:
+        try:
+            if row.kind not in ("text", "tokenised"):
+                tokenizer.apply_chat_template([*row.prompt, *row.completion], tokenize=False)
+                tokenizer.apply_chat_template(row.prompt, tokenize=False, add_generation_prompt=True)
+            kept.append(row)
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            split.problems.append(Problem(row.path, row.line, f"the chat template refuses it: {error}", False))
+    split.rows = kept
+
+
+def _prepared(
+    split: Split, dataset: Any, config: SFTConfig, tokenizer: Any, cache: PreparedCache | None
+) -> events.DataPrepared:
     dropped = [{"path": p.path.name, "line": p.line, "reason": p.reason} for p in split.problems]
-    num_tokens, num_trained = _count_tokens(dataset) if dataset is not None else (0, 0)
+    counted = _Counted()
     if dataset is not None:
+        known = cache.facts(dataset) if cache is not None else None
+        counted = _Counted(**known) if known is not None else _counted(split.rows, dataset, config, tokenizer)
+        if cache is not None and known is None:
+            cache.keep_facts(dataset, asdict(counted))
         reason = f"no token of the answer is left within data.max_length {config.max_length}"
-        for row in _unlearnable(split.rows, dataset, config, tokenizer):
+        for row in (split.rows[position] for position in counted.unlearnable):
             dropped.append({"path": row.path.name, "line": row.line, "reason": reason})
     rows_in = len(split.rows) + len(split.problems)
     return events.DataPrepared(
@@ -141,10 +162,27 @@ def _prepared(split: Split, dataset: Any, config: SFTConfig, tokenizer: Any) -> 
         rows_kept=rows_in - len(dropped),
         rows_dropped=len(dropped),
         dropped=dropped[:_REPORTED_DROPS],
-        num_tokens=num_tokens,
-        num_trained_tokens=num_trained,
-        rows_cut=_count_cut(split.rows, dataset, config, tokenizer) if dataset is not None else 0,
+        num_tokens=counted.num_tokens,
+        num_trained_tokens=counted.num_trained_tokens,
+        rows_cut=counted.rows_cut,
     )
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What counting a prepared data set takes time for; kept beside it in the cache."""
+
+    num_tokens: int = 0
+    num_trained_tokens: int = 0
+    rows_cut: int = 0
+    unlearnable: list[int] = field(default_factory=list)
+    """Positions of the rows of which nothing is learned."""
+
+
+def _counted(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any) -> _Counted:
+    num_tokens, num_trained = _count_tokens(dataset)
+    unlearnable = list(_unlearnable(rows, dataset, config, tokenizer))
+    return _Counted(num_tokens, num_trained, _count_cut(rows, dataset, config, tokenizer), unlearnable)
 
 
 def _count_tokens(dataset: Any) -> tuple[int, int]:
@@ -156,17 +194,17 @@ def _count_tokens(dataset: Any) -> tuple[int, int]:
     return num_tokens, num_trained
 
 
-def _unlearnable(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any) -> Iterator[Row]:
-    """Yield the rows of which no token is learned, because the question fills the whole length.
+def _unlearnable(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any) -> Iterator[int]:
+    """Yield the positions of the rows of which no token is learned, because the question fills the whole length.
 
     TRL drops them, and keeps the numbers of the others. When it packs it keeps them, cut, and no numbers: then they
     are known by their length.
     """
     if "row" in dataset.column_names:
         kept = set(dataset["row"])
-        yield from (row for position, row in enumerate(rows) if position not in kept)
+        yield from (position for position in range(len(rows)) if position not in kept)
     elif config.completion_only_loss and config.max_length and config.packing_strategy == "bfd":  # others do not cut
-        yield from (row for row in rows if _prompt_length(row, tokenizer) >= config.max_length)
+        yield from (n for n, row in enumerate(rows) if _prompt_length(row, tokenizer) >= config.max_length)
 
 
 def _count_cut(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any) -> int:
@@ -190,16 +228,28 @@ def _count_cut(rows: list[Row], dataset: Any, config: SFTConfig, tokenizer: Any)
     return sum(
         _length(row, tokenizer) > limit and _prompt_length(row, tokenizer) < limit
         for row in rows
-        if sum(len(message["content"].encode()) for message in (*row.prompt, *row.completion)) + _TEMPLATE_TOKENS
+        if row.kind == "tokenised"
+        or sum(len(message["content"].encode()) for message in (*row.prompt, *row.completion)) + _TEMPLATE_TOKENS
         > limit
     )
 
 
 def _length(row: Row, tokenizer: Any) -> int:
+    if row.kind == "tokenised":
+        return len(row.input_ids or [])
+    if row.kind == "text":
+        text = row.completion[-1]["content"]
+        return len(tokenizer(text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token)["input_ids"])
     return len(tokenizer.apply_chat_template([*row.prompt, *row.completion], tokenize=True, return_dict=False))
 
 
 def _prompt_length(row: Row, tokenizer: Any) -> int:
+    """Return how many tokens stand before the first that is learned."""
+    if row.kind == "tokenised":
+        labels = row.labels or []
+        return next((n for n, label in enumerate(labels) if label != -100), len(labels))
+    if not row.prompt:
+        return 0
     tokens = tokenizer.apply_chat_template(row.prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
     return len(tokens)
 

@@ -12,7 +12,7 @@ from transformers.trainer_utils import set_seed
 
 from engine import events
 from engine.config.arguments import lora_arguments, sft_arguments
-from engine.config.model import DataSection, RunConfig, settled
+from engine.config.model import RunConfig, settled
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file
 from engine.data.doctor import examine_files
@@ -79,8 +79,12 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     reporter.enter("preparing")
     if resume_from is None:  # a resume has been told, by `changes_since`, and told to go on
         _warn_of_changed_files(provenance, reporter)
+        _refuse_wasted(config, provenance)
     train = _read_split("train", provenance, config, limit=config.data.limit)
     validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]
+    if "template-refuses" in config.data.accept:
+        for split in (train, *validation):
+            leave_out_refused(split, loaded.tokenizer)
     reporter.enter("preparing", f"{len(train.rows)} rows")
     set_seed(config.training.seed)
     trainer = _trainer = build_trainer(
@@ -227,6 +231,18 @@ def _warn_of_changed_files(provenance: Provenance, reporter: Reporter) -> None:
                 f"{sentence} since this run was made; what is there now is learned.",
                 "Stop the run and start a new one if that is not meant.",
             )
+
+
+def _refuse_wasted(config: RunConfig, provenance: Provenance) -> None:
+    """Examine the rows with the template of a Hub model, which may not have been on this machine before.
+
+    Raises:
+        DataRefused: Something grave was found that `data.accept` does not name.
+    """
+    model = provenance.model
+    if model.kind == "hub":
+        folder = local_folder(ModelReference("hub", model.source, None, model.revision))
+        examine_files(asked_about(config, provenance.data, folder)).refuse(config.data.accept)
 
 
 def _read_split(name: str, provenance: Provenance, config: RunConfig, limit: int | None = None) -> Split:

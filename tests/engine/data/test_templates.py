@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.templates import TemplateEndless, TemplateMissing, TemplateRefuses, load_template
+from engine.data.templates import TemplateEndless, TemplateMissing, TemplateRefuses, load_template, many_rendered
 from engine.errors import DataError
 from tests.chat_models import FAMILIES, TEMPLATES, Family, write_tokenizer
 
@@ -83,3 +83,14 @@ def test_marks_are_known_from_tokenizer_and_template(tmp_path: Path) -> None:
     gemma = load_template(write_tokenizer(tmp_path / "gemma", by_name["gemma"]))
     assert gemma.controls.search("a <end_of_turn> b")
     assert not gemma.controls.search("1 < 2 and [x] of it")
+
+
+def test_one_of_many_that_loops_for_ever_is_stopped_and_the_others_are_not(tmp_path: Path) -> None:
+    endless = (TEMPLATES / "endless.jinja").read_text()
+    good = load_template(write_tokenizer(tmp_path / "good", FAMILIES[0]))
+    bad = load_template(write_tokenizer(tmp_path / "bad", FAMILIES[0], template=endless))
+    with many_rendered(0.2):
+        for _ in range(3):
+            assert good.render(CHAT)
+            with pytest.raises(TemplateEndless):
+                bad.render(CHAT)

@@ -103,3 +103,11 @@ def config_text(small_model: Path, tmp_path: Path) -> Callable[..., str]:
         return json.dumps(settings)  # YAML reads JSON
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache: prepared data of one test is not taken for another's."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "ftconsole" / "prepared"

@@ -178,3 +178,26 @@ def test_stopped_and_resumed_equals_uninterrupted(
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
     figures = [reported(run) for run in (whole, broken)]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("packing", [False, True], ids=["plain", "packed"])
+def test_a_run_on_data_prepared_before_prepares_nothing_and_is_the_same_bit_for_bit(
+    packing: bool, config_text: Callable[..., str], tmp_path: Path, cache: Path
+) -> None:
+    text = config_text(training=SHORT, data={"packing": packing, "max_length": 96})
+    workspace = Workspace(tmp_path / "workspace")
+    first, second = (new_run(workspace, loads(text, "test.yaml"), name=name) for name in ("first", "second"))
+    train(first)
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")}
+    assert len(kept) == 2  # training and validation
+    train(second)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")} == kept
+    stages = [r.event for r in read_records(second) if isinstance(r.event, events.StageChanged)]
+    assert "36 rows, as prepared before" in [stage.detail for stage in stages]
+    adapters = [(run.final / "adapter_model.safetensors").read_bytes() for run in (first, second)]
+    assert adapters[0] == adapters[1]
+    assert reported(first) == reported(second)
+    prepared = [
+        [r.event for r in read_records(run) if isinstance(r.event, events.DataPrepared)] for run in (first, second)
+    ]
+    assert prepared[0] == prepared[1]

@@ -1,0 +1,58 @@
+"""The doctor asked about a run that is about to be made: its files, its model's template, its maximum length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.config.model import RunConfig, settled
+from engine.data.doctor import Asked, examine_apart, examine_files, in_main_thread
+from engine.data.findings import Report
+from engine.data.templates import local_folder
+from engine.runs.provenance import DataFile
+
+if TYPE_CHECKING:
+    from engine.launch.prepare import Settled
+
+
+def examine_run(
+    about: Settled, *, progress: Callable[[int], None] | None = None, cancelled: Callable[[], bool] | None = None
+) -> Report:
+    """Return what is wrong with the data of a settled configuration.
+
+    A Hub model that has not been fetched yet has no template here; the worker examines the rows again once it has.
+
+    Args:
+        about: From `engine.launch.prepare.settle`.
+        progress: Told how many rows were looked at.
+        cancelled: Asked as often.
+
+    Raises:
+        Cancelled: It said so.
+        EngineError: A file or the tokenizer cannot be read.
+    """
+    asked = asked_about(about.resolved.config, about.data, local_folder(about.model))
+    # Only in the main thread can a template that loops for ever be interrupted.
+    examine = examine_files if in_main_thread() else examine_apart
+    return examine(asked, progress=progress, cancelled=cancelled)
+
+
+def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) -> Asked:
+    """Return what to ask for a resolved configuration.
+
+    Args:
+        config: Without any "auto".
+        files: Its data files, found.
+        model: Folder with the tokenizer; None when it has yet to be fetched.
+    """
+    return Asked(
+        train=tuple(file.path for file in files if file.role == "train"),
+        validation={file.role.partition(":")[2]: file.path for file in files if file.role != "train"},
+        model=str(model) if model is not None else None,
+        chat_template=config.model.chat_template,
+        max_length=settled(config.data.max_length),
+        completion_only_loss=config.data.completion_only_loss,
+        limit=config.data.limit,
+        mapping=config.data.mapping or None,
+    )
