@@ -1,0 +1,356 @@
+"""Counting the statistics of data files on all cores: the process behind `engine.data.statistics`.
+
+The rows are parsed in processes, because parsing holds the interpreter's lock. Numbers come back as arrays and are put
+together with numpy, which is imported while the first rows are parsed.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from engine.data.files import sample
+from engine.data.line_index import open_data
+from engine.data.row import Row
+from engine.data.row_copy import text_of
+from engine.data.row_measures import Piece, Source, cuts, lines_of, measure, row_in, separator_of, texts_of
+from engine.data.shapes import from_mapping, recognise
+from engine.data.statistics import QUANTILES, FileStatistics, Lengths, Overlap, Repeats, Request, Statistics, Tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Say = Callable[[dict[str, Any]], None]
+NEAR_ROWS: Final = 200_000
+"""Of each file: 30 microseconds a row. Of a larger file every nth row."""
+FIRST_SAMPLE: Final = 5_000
+"""Rows whose tokens are counted first: about a second."""
+LARGE_SAMPLE: Final = 50_000
+_SAMPLE_BYTES: Final = 64 << 20
+_BARS: Final = 20
+_SHOWN: Final = 20
+_TOKEN_BATCH: Final = 500
+"""Rows tokenised at once: 0.1 s, then progress is told."""
+SHAPE_SAMPLE: Final = 500
+"""Records a shape is recognised from."""
+_SHOWN_CATEGORIES: Final = 50
+_MAX_PROCESSES: Final = 8
+_SAY_SECONDS: Final = 0.05
+
+
+@dataclass(slots=True)
+class _File:
+    """What is known of one file."""
+
+    source: Source
+    pieces: list[tuple[int, int]]
+    total: Piece = field(default_factory=Piece)
+    """All pieces together, but for the three that follow."""
+    lines: NDArray[np.int64] | None = None
+    """Of each usable row; 1 is the first."""
+    starts: list[int] = field(default_factory=list)
+    """Lines before each piece."""
+    compared: _Signed | None = None
+    tokens: list[int] = field(default_factory=list)
+    """Lengths of the rows of the sample."""
+    refused: int = 0
+    known: FileStatistics | None = None
+
+    @property
+    def statistics(self) -> FileStatistics:
+        assert self.known is not None
+        return self.known
+
+
+class _Signed(NamedTuple):
+    """The rows that have a signature."""
+
+    lines: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    signatures: NDArray[np.uint32]
+
+
+def work(request: Request, say: Say) -> None:
+    """Count what is asked for and say it, more and more of it.
+
+    Raises:
+        NotFound, DataError: A file cannot be read.
+    """
+    paths = [*request.files, *([request.validation] if request.validation is not None else [])]
+    files = [_opened(path, request.mapping, say) for path in paths]
+    gc.disable()  # rows make no cycles; looking for them takes a tenth of the time
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
+    with context.Pool(min(_MAX_PROCESSES, _cores())) as pool:
+        for file in files:
+            _count(file, pool, LARGE_SAMPLE if request.model is not None else 0, say)
+            file.known = _known(file, request.max_length)
+        overlaps = _overlaps(files) if request.validation is not None else []
+        _tell(files, overlaps, say, done=False)
+        for file in files:
+            file.compared = _sign(file, pool, say)
+            file.known = replace(file.statistics, near=_near_within(file.compared))
+        overlaps = [
+            replace(one, near=_near_across(file, files[-1])) for one, file in zip(overlaps, files, strict=False)
+        ]
+    if request.model is not None:
+        _tell(files, overlaps, say, done=False)
+        _count_tokens(files, overlaps, request, say)
+    _tell(files, overlaps, say, done=True)
+
+
+def _opened(path: Path, mapping: Mapping[str, str] | None, say: Say) -> _File:
+    text = text_of(path, lambda done, total: say({"stage": f"Reading {path.name}", "done": done, "total": total}))
+    recognised = from_mapping(mapping) if mapping else recognise(sample(text, SHAPE_SAMPLE))
+    with open_data(text) as file:
+        separator = separator_of(file.fileno())
+        return _File(Source(path, text, separator, recognised), list(cuts(file.fileno(), separator)))
+
+
+def _count(file: _File, pool: Pool, sampled: int, say: Say) -> None:
+    import numpy as np
+
+    each = -(-sampled // max(1, len(file.pieces)))
+    total, size, told = file.total, sum(stop - start for start, stop in file.pieces), 0.0
+    lines, room = [np.empty(0, np.int64)], _SAMPLE_BYTES
+    found = pool.imap(partial(_measure, file.source, each), file.pieces)
+    for (_, stop), piece in zip(file.pieces, found, strict=True):
+        base = total.num_lines
+        file.starts.append(base)
+        lines.append(np.frombuffer(piece.rows, np.uint32).astype(np.int64) + (base + 1))
+        total.num_lines += piece.num_lines
+        for name in ("characters", "answers", "tokens", "hashes"):
+            getattr(total, name).extend(getattr(piece, name))
+        for name in ("roles", "dataset_types", "categories", "labels", "unusable"):
+            getattr(total, name).update(getattr(piece, name))
+        total.unusable_lines += [(base + 1 + line, reason) for line, reason in piece.unusable_lines]
+        del total.unusable_lines[_SHOWN:]
+        for line, text in piece.sample:
+            room -= len(text)
+            if room > 0:
+                total.sample.append((base + 1 + line, text))
+        if time.monotonic() - told > _SAY_SECONDS:
+            told = time.monotonic()
+            say({"stage": f"Counting {file.source.path.name}", "done": stop, "total": size})
+    file.lines = np.concatenate(lines)
+
+
+def _measure(source: Source, sampled: int, piece: tuple[int, int]) -> Piece:
+    return measure(source, piece, sampled)
+
+
+def _known(file: _File, max_length: int | None) -> FileStatistics:
+    total, path = file.total, file.source.path
+    listed = total.categories.most_common(_SHOWN_CATEGORIES)
+    tokens = lengths_of(total.tokens)
+    return FileStatistics(
+        path=os.fspath(path),
+        bytes=path.stat().st_size,
+        shape=file.source.recognised.shape,
+        rows=len(total.hashes) + total.unusable.total(),
+        usable=len(total.hashes),
+        unusable=dict(total.unusable.most_common(_SHOWN)),
+        unusable_lines=total.unusable_lines,
+        characters=None if tokens else lengths_of(total.characters),
+        answers=None if tokens else lengths_of(total.answers),
+        roles=dict(total.roles.most_common()),
+        dataset_types=dict(total.dataset_types.most_common(_SHOWN_CATEGORIES)),
+        categories=dict(listed),
+        other_categories=total.categories.total() - sum(number for _, number in listed),
+        labels=dict(total.labels.most_common()),
+        duplicates=_duplicates(file),
+        near=None,
+        tokens=None if tokens is None else Tokens(tokens, False, max_length, _share_above(total.tokens, max_length), 0),
+    )
+
+
+def _share_above(lengths: Sequence[int], limit: int | None) -> float | None:
+    if limit is None or not len(lengths):
+        return None
+    return sum(length > limit for length in lengths) / len(lengths)
+
+
+def lengths_of(values: Sequence[int]) -> Lengths | None:
+    """Return quantiles and histogram of lengths; None when there are none."""
+    import numpy as np
+
+    if not len(values):
+        return None
+    numbers = np.sort(np.asarray(values, np.int64))
+    # The smallest length that so many rows do not exceed: one there is, nothing in between two.
+    places = [max(0, math.ceil(share * len(numbers)) - 1) for share in QUANTILES]
+    quantiles = {f"p{round(100 * share)}": int(numbers[at]) for share, at in zip(QUANTILES, places, strict=True)}
+    width = max(1, -(-(quantiles["p99"] + 1) // _BARS))
+    edges = [width * bar for bar in range(_BARS + 1)]
+    if numbers[-1] >= edges[-1]:
+        edges.append(int(numbers[-1]) + 1)
+    counts, _ = np.histogram(numbers, edges)
+    return Lengths(
+        rows=len(numbers),
+        total=int(numbers.sum()),
+        minimum=int(numbers[0]),
+        maximum=int(numbers[-1]),
+        mean=round(float(numbers.mean()), 2),
+        quantiles=quantiles,
+        edges=edges,
+        counts=[int(number) for number in counts],
+    )
+
+
+def _hashes(file: _File) -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.frombuffer(file.total.hashes, np.int64)
+
+
+def _duplicates(file: _File) -> Repeats:
+    import numpy as np
+
+    hashes = _hashes(file)
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    again = np.zeros(len(order), np.bool_)
+    again[1:] = ordered[1:] == ordered[:-1]
+    begins = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
+    return _repeats(file, file, order[again], order[begins[again]], len(hashes))
+
+
+def _repeats(
+    later_of: _File, earlier_of: _File, later: NDArray[np.int64], earlier: NDArray[np.int64], examined: int
+) -> Repeats:
+    import numpy as np
+
+    assert later_of.lines is not None
+    assert earlier_of.lines is not None
+    shown = np.argsort(later)[:_SHOWN]
+    pairs = zip(later_of.lines[later[shown]].tolist(), earlier_of.lines[earlier[shown]].tolist(), strict=True)
+    return Repeats(len(later), examined, list(pairs))
+
+
+def _overlaps(files: Sequence[_File]) -> list[Overlap]:
+    import numpy as np
+
+    *training, validation = files
+    wanted, found = _hashes(validation), []
+    for file in training:
+        hashes, first = np.unique(_hashes(file), return_index=True)
+        place = np.minimum(np.searchsorted(hashes, wanted), max(0, len(hashes) - 1))
+        equal = np.flatnonzero(hashes[place] == wanted) if len(hashes) else np.empty(0, np.int64)
+        exact = _repeats(validation, file, equal, first[place[equal]], len(wanted))
+        found.append(Overlap(os.fspath(file.source.path), os.fspath(validation.source.path), exact, None))
+    return found
+
+
+def _sign(file: _File, pool: Pool, say: Say) -> _Signed:
+    """Give the rows, or every nth of a large file, their signatures."""
+    import numpy as np
+
+    from engine.data.near_duplicates import NUMBERS
+
+    step, told = -(-max(1, len(file.total.hashes)) // NEAR_ROWS), 0.0
+    parts = [_Signed(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, NUMBERS), np.uint32))]
+    found = pool.imap(partial(_signatures, file.source, step), file.pieces)
+    for number, (start, part) in enumerate(zip(file.starts, found, strict=True), start=1):
+        parts.append(part._replace(lines=part.lines + (start + 1)))
+        if time.monotonic() - told > _SAY_SECONDS:
+            told = time.monotonic()
+            say({"stage": f"Comparing {file.source.path.name}", "done": number, "total": len(file.pieces)})
+    return _Signed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:
+    import numpy as np
+
+    from engine.data.near_duplicates import NUMBERS, signature
+
+    lines, hashes, signatures = [], [], []
+    for number, line in enumerate(lines_of(source, piece)):
+        if number % step:
+            continue
+        row = row_in(source, number, line)
+        if isinstance(row, Row):
+            lines.append(number)
+            hashes.append(hash(texts_of(row)))
+            signatures.append(signature(compared_text(row)))
+    signed = np.array(signatures, np.uint32).reshape(len(lines), NUMBERS)
+    return _Signed(np.array(lines, np.int64), np.array(hashes, np.int64), signed)
+
+
+def compared_text(row: Row) -> str:
+    """Return what rows are compared by: all but the system's text, which many rows share."""
+    if row.input_ids is not None:
+        return " ".join(map(str, row.input_ids))
+    messages = (*row.prompt, *row.completion, *row.rejected)
+    return "\n".join(message["content"] for message in messages if message["role"] != "system")
+
+
+def _near_within(rows: _Signed) -> Repeats:
+    from engine.data.near_duplicates import pairs_within
+
+    return _near(rows, rows, pairs_within(rows.signatures))
+
+
+def _near_across(file: _File, validation: _File) -> Repeats:
+    from engine.data.near_duplicates import pairs_across
+
+    assert file.compared is not None
+    assert validation.compared is not None
+    pairs = pairs_across(file.compared.signatures, validation.compared.signatures)
+    return _near(validation.compared, file.compared, pairs)
+
+
+def _near(later_of: _Signed, earlier_of: _Signed, pairs: NDArray[np.int64]) -> Repeats:
+    """Return the pairs that are not equal: those are told of as duplicates."""
+    pairs = pairs[later_of.hashes[pairs[:, 0]] != earlier_of.hashes[pairs[:, 1]]]
+    shown = pairs[:_SHOWN]
+    lines = zip(later_of.lines[shown[:, 0]].tolist(), earlier_of.lines[shown[:, 1]].tolist(), strict=True)
+    return Repeats(len(pairs), len(later_of.lines), list(lines))
+
+
+def _count_tokens(files: Sequence[_File], overlaps: list[Overlap], request: Request, say: Say) -> None:
+    """Count tokens of a small sample of each file, say it, and go on to a large one."""
+    from engine.data.token_lengths import TokenCounter
+
+    assert request.model is not None
+    counter = TokenCounter(request.model)
+    for file in files:
+        random.Random(1).shuffle(file.total.sample)
+    for begin, end in ((0, FIRST_SAMPLE), (FIRST_SAMPLE, LARGE_SAMPLE)):
+        for file in files:
+            if file.total.tokens or len(file.total.sample) <= begin:
+                continue
+            sampled = file.total.sample[begin:end]
+            for start in range(0, len(sampled), _TOKEN_BATCH):
+                say({"stage": f"Tokens of {file.source.path.name}", "done": start, "total": len(sampled)})
+                rows = [row_in(file.source, *each) for each in sampled[start : start + _TOKEN_BATCH]]
+                lengths, refused = counter.count([row for row in rows if isinstance(row, Row)])
+                file.tokens += lengths
+                file.refused += refused
+            file.known = replace(file.statistics, tokens=_sampled_tokens(file, request.max_length))
+        _tell(files, overlaps, say, done=False)
+
+
+def _sampled_tokens(file: _File, max_length: int | None) -> Tokens | None:
+    lengths = lengths_of(file.tokens)
+    if lengths is None:
+        return None
+    sampled = len(file.tokens) + file.refused < len(file.total.hashes)
+    return Tokens(lengths, sampled, max_length, _share_above(file.tokens, max_length), file.refused)
+
+
+def _tell(files: Sequence[_File], overlaps: list[Overlap], say: Say, *, done: bool) -> None:
+    say({"result": asdict(Statistics([file.statistics for file in files], overlaps, done))})
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

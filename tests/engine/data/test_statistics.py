@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from engine.data import row_measures, statistics_worker
+from engine.data.data_worker import WorkCancelled
+from engine.data.row_measures import Piece, Source, cuts, measure
+from engine.data.shapes import recognise
+from engine.data.statistics import Progress, Request, Statistics, count
+from engine.errors import EngineError, NotFound
+
+MODEL = Path(__file__).parents[3] / "models" / "tiny"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def written(path: Path, rows: Sequence[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def last(request: Request) -> Statistics:
+    return list(count(request))[-1]
+
+
+def words(seed: int, count: int = 30) -> str:
+    random = Random(seed)
+    return " ".join(f"w{random.randrange(10_000)}" for _ in range(count))
+
+
+def test_everything_that_can_be_counted_is_counted(tmp_path: Path) -> None:
+    def row(question: str, answer: str, kind: str) -> dict[str, Any]:
+        return {"instruction": question, "output": answer, "metadata": {"dataset_type": kind, "category": kind[0]}}
+
+    path = written(
+        tmp_path / "rows.jsonl",
+        [
+            row("a" * 10, "b" * 5, "retain"),
+            row("a" * 20, "c" * 10, "unlearn"),
+            "",
+            row("a" * 10, "b" * 5, "unlearn"),
+            "not json",
+            row("a" * 10, "", "retain"),
+            row("a" * 10, "b" * 5, "retain"),
+            row("a" * 30, "d" * 70, "retain"),
+        ],
+    )
+    told: list[Progress] = []
+    found = list(count(Request([path]), told.append))
+    file = found[-1].files[0]
+
+    assert [statistics.done for statistics in found] == [False, True]
+    assert (file.shape, file.rows, file.usable, file.bytes) == ("alpaca", 7, 5, path.stat().st_size)
+    assert file.unusable == {"not JSON": 1, "output is empty": 1}
+    assert file.unusable_lines == [(5, "not JSON"), (6, "output is empty")]
+    assert file.characters is not None
+    assert (file.characters.minimum, file.characters.maximum, file.characters.total) == (15, 100, 175)
+    assert file.characters.quantiles == {"p5": 15, "p25": 15, "p50": 15, "p75": 30, "p95": 100, "p99": 100}
+    assert sum(file.characters.counts) == 5
+    assert len(file.characters.edges) == len(file.characters.counts) + 1
+    assert file.answers is not None
+    assert file.answers.quantiles["p50"] == 5
+    assert file.roles == {"user": 5, "assistant": 5}
+    assert (file.dataset_types, file.categories) == ({"retain": 3, "unlearn": 2}, {"r": 3, "u": 2})
+    assert (file.duplicates.rows, file.duplicates.first) == (2, [(4, 1), (7, 1)])
+    assert told[-1].total
+
+
+def test_rows_that_are_nearly_equal_are_found_and_those_that_only_begin_alike_are_not(tmp_path: Path) -> None:
+    base = [{"question": f"Question {n}", "answer": words(n)} for n in range(50)]
+    near = {"question": "question 7!", "answer": words(7) + " indeed"}
+    alike = [{"question": f"What is the capital of country {n}?", "answer": f"City {n}"} for n in range(20)]
+    validation = [{"question": "Question 3", "answer": words(3).upper()}, base[9], {"question": "new", "answer": "n"}]
+    train = written(tmp_path / "train.jsonl", [*base, near, *alike, base[2]])
+    found = last(Request([train], written(tmp_path / "valid.jsonl", validation)))
+    file, overlap = found.files[0], found.overlaps[0]
+
+    assert (file.duplicates.first, file.near and file.near.first) == ([(72, 3)], [(51, 8)])
+    assert (overlap.exact.rows, overlap.exact.first) == (1, [(2, 10)])
+    assert overlap.near is not None
+    assert (overlap.near.rows, overlap.near.first, overlap.near.examined) == (1, [(1, 4)], 3)
+    assert [Path(each.path).name for each in found.files] == ["train.jsonl", "valid.jsonl"]
+
+
+MIXED: list[Any] = [
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "category": "x"},
+    {"messages": [{"role": "user", "content": "a"}], "metadata": {"category": "y"}},
+    {"messages": [{"role": "gpt", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    {"messages": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]},
+    {"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "system": "s"},
+    {"messages": "text"},
+    {"messages": [1]},
+    {"instruction": "a", "output": "b", "input": "c", "metadata": '{"category": "z"}'},
+    {"instruction": "a", "output": "b", "input": " "},
+    {"instruction": "a", "output": 5},
+    {"instruction": "[1]", "output": "b", "metadata.category": "w"},
+    {"instruction": "a", "output": "b", "history": [["x", "y"]], "system": "s"},
+    {"instruction": " ", "output": "b"},
+    {"prompt": "a", "chosen": "b", "rejected": "c"},
+    [1],
+    5,
+    "",
+    "{",
+]
+
+
+@pytest.mark.parametrize("shape", ["messages", "alpaca"])
+def test_the_quick_way_finds_what_the_thorough_one_finds(
+    tmp_path: Path, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = MIXED[0] if shape == "messages" else MIXED[9]
+    path = written(tmp_path / "rows.jsonl", [first, *MIXED])
+    source = Source(path, path, b"\n", recognise([first]))
+
+    def whole() -> list[Piece]:
+        with path.open("rb") as file:
+            return [measure(source, piece, 0) for piece in cuts(file.fileno(), b"\n")]
+
+    assert source.recognised.shape == shape
+    quick = whole()
+    monkeypatch.setattr(row_measures, "_plain_reader", lambda _: lambda _: None)
+    assert quick == whole()
+
+
+def test_many_pieces_make_what_one_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"question": words(n % 300, 5), "answer": words(n % 300, n % 15 + 1)} for n in range(2000)]
+    path = written(tmp_path / "rows.jsonl", [*rows, "", "broken"])
+
+    def whole() -> Any:
+        said: list[dict[str, Any]] = []
+        statistics_worker.work(Request([path]), said.append)
+        return said[-1]["result"]
+
+    # In this process, so that the size of the pieces is that of the test; the pool inherits it.
+    assert "fork" in multiprocessing.get_all_start_methods()
+    one = whole()
+    monkeypatch.setattr(row_measures, "PIECE_BYTES", 1000)
+    assert whole() == one
+    assert one["files"][0]["duplicates"]["rows"] == 1700
+
+
+def test_tokens_are_counted_as_the_template_writes_them(tmp_path: Path) -> None:
+    from engine.data.templates import load_template
+
+    rows = [{"question": "Who wrote Faust?", "answer": "Goethe " * n} for n in (1, 10, 20, 40)]
+    path = written(tmp_path / "rows.jsonl", rows)
+    tokens = last(Request([path], model=MODEL, max_length=40)).files[0].tokens
+    template = load_template(MODEL)
+    lengths = sorted(
+        len(
+            template.encode(
+                template.render(
+                    [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": str(row["answer"])}]
+                )
+            )
+        )
+        for row in rows
+    )
+
+    assert tokens is not None
+    assert (tokens.lengths.minimum, tokens.lengths.maximum, tokens.lengths.total) == (
+        lengths[0],
+        lengths[-1],
+        sum(lengths),
+    )
+    assert (tokens.sampled, tokens.refused) == (False, 0)
+    assert tokens.truncated_share == sum(length > 40 for length in lengths) / 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "learned"),
+    [
+        pytest.param([{"prompt": "abc", "chosen": "de", "rejected": "fghi"}], "preference", (9, 2), id="preference"),
+        pytest.param([{"prompt": "abc", "completion": "de", "label": True}], "kto", (5, 2), id="kto"),
+        pytest.param([{"text": "abcdef"}], "text", (6, 6), id="text"),
+    ],
+)
+def test_every_kind_has_its_lengths(tmp_path: Path, rows: list[Any], shape: str, learned: tuple[int, int]) -> None:
+    file = last(Request([written(tmp_path / "rows.jsonl", rows)])).files[0]
+
+    assert file.characters is not None
+    assert file.answers is not None
+    assert (file.shape, file.usable, file.characters.total, file.answers.total) == (shape, 1, *learned)
+    assert file.labels == ({"true": 1} if shape == "kto" else {})
+
+
+def test_a_tokenised_file_has_its_lengths_in_tokens(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [{"input_ids": [1, 2, 3]}, {"input_ids": [4, 5]}])
+    file = last(Request([path], max_length=2)).files[0]
+
+    assert file.characters is None
+    assert file.tokens is not None
+    assert (file.tokens.lengths.total, file.tokens.truncated_share, file.tokens.sampled) == (5, 0.5, False)
+
+
+def test_a_file_of_no_rows_has_statistics_too(tmp_path: Path) -> None:
+    for rows in ([], ["nonsense", "{}"]):
+        file = last(Request([written(tmp_path / "rows.jsonl", rows)])).files[0]
+        assert (file.usable, file.rows, file.characters) == (0, len(rows), None)
+
+
+def test_what_cannot_be_counted_is_told_and_what_is_cancelled_ends(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        list(count(Request([tmp_path / "missing.jsonl"])))
+    path = written(tmp_path / "rows.jsonl", MIXED)
+    with pytest.raises(EngineError, match="tokenizer"):
+        list(count(Request([path], model=tmp_path)))
+    with pytest.raises(WorkCancelled):
+        list(count(Request([path]), cancelled=lambda: True))
