@@ -1,22 +1,32 @@
 """What every "auto" becomes, and why: from the number of examples, then from the model and the machine.
 
 The tables by number of examples are those that worked for question-and-answer sets of some hundred rows; the
-effective batch stays at 8 rows per optimizer step whatever the batch size.
+effective batch stays at 8 rows per optimizer step whatever the batch size. They are left only where they would do
+harm: a length that would cut the answers, a batch that does not fit into memory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from engine.config.check import best_metrics
-from engine.config.model import RunConfig
+from engine.config.model import RunConfig, settled
+
+if TYPE_CHECKING:
+    from engine.data.lengths import Lengths
 
 EFFECTIVE_BATCH = 8
 EVALUATIONS_PER_RUN = 10
 LONGEST_INTERVAL = 500
 """Optimizer steps between two evaluations at most: what a crash may cost."""
+CUT_ROWS_ACCEPTED = 0.01
+"""Part of the rows that a length of the table may cut; above it the length follows the rows."""
+LONGEST_AUTOMATIC = 4096
+LENGTH_STEP = 64
+COMFORTABLE = 0.8
+"""Part of the free memory above which activations are computed again rather than kept."""
 
 
 class Facts(NamedTuple):
@@ -38,6 +48,12 @@ class Facts(NamedTuple):
     """Values of `metadata.dataset_type` in the validation rows."""
     validation_prompts: tuple[str, ...] = ()
     """Questions of the validation sets that can serve as fixed prompts."""
+    lengths: Lengths | None = None
+    """Tokens of the training rows, sampled. None when the tokenizer is not on this machine."""
+    free_bytes: int | None = None
+    """What a new process could take of the chosen device's memory. None when nobody knows."""
+    needed_bytes: Callable[[RunConfig, int], int | None] | None = None
+    """Predicts the memory of a configuration without "auto" in what decides it, for rows of so many tokens."""
 
 
 class Decision(NamedTuple):
@@ -89,12 +105,16 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     value("lora.target_modules", lambda: _target_modules(config.model.name, facts))
 
     epochs = value("training.num_train_epochs", by_size(size.num_train_epochs))
-    batch = value("training.per_device_train_batch_size", by_size(size.per_device_train_batch_size))
+    longest = facts.max_position_embeddings
+    value("data.max_length", lambda: _max_length(by_size(size.max_length)(), longest, facts.lengths))
+    fitting = _Fitting(config, decisions, kind, facts)
+    batch = value(
+        "training.per_device_train_batch_size", lambda: fitting.batch(by_size(size.per_device_train_batch_size)())
+    )
     accumulation = value("training.gradient_accumulation_steps", lambda: _accumulation(batch))
     total_steps = config.training.max_steps or num_optimizer_steps(num_rows, batch, accumulation, epochs)
     value("training.warmup_steps", lambda: _warmup(num_rows, total_steps))
-    value("training.activation_checkpointing", lambda: _checkpointing(kind, facts.num_parameters))
-    value("data.max_length", lambda: _max_length(by_size(size.max_length)(), facts.max_position_embeddings))
+    value("training.activation_checkpointing", lambda: fitting.checkpointing(batch))
 
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
     value("evaluation.prompts", lambda: _prompts(facts))
@@ -157,6 +177,70 @@ def _warmup(num_rows: int, total_steps: int) -> Decision:
     return Decision(wanted, f"{num_rows} examples: {why} -> {wanted}")
 
 
+class _Fitting:
+    """Which of the values that cost memory fit into what is free.
+
+    Args:
+        config: As written.
+        decisions: Made so far: rank, layers, type of the weights, length.
+        kind: Of device.
+        facts: Of data, model and machine.
+    """
+
+    def __init__(self, config: RunConfig, decisions: dict[str, Decision], kind: str, facts: Facts) -> None:
+        self.config, self.decisions, self.kind, self.facts = config, decisions, kind, facts
+
+    def batch(self, by_size: Decision) -> Decision:
+        """Return the table's batch, or half of it as often as it takes to fit."""
+        free = self.facts.free_bytes
+        wanted = self._needed(by_size.value, recompute=self._least_recompute())
+        if free is None or wanted is None or wanted <= free:
+            return by_size
+        rows = by_size.value
+        while rows > 1 and (self._needed(rows, recompute=self._least_recompute()) or 0) > free:
+            rows //= 2
+        short = f"{by_size.value} rows need some {_gigabytes(wanted)}, {_gigabytes(free)} are free"
+        if rows == by_size.value:  # of one row there is no half
+            return Decision(rows, f"{short}; there is no smaller batch")
+        return Decision(rows, f"{short} -> {rows}")
+
+    def checkpointing(self, batch: int) -> Decision:
+        """Return whether activations are computed again."""
+        free = self.facts.free_bytes
+        kept = self._needed(batch, recompute=False)
+        if free is None or kept is None:
+            return _checkpointing(self.kind, self.facts.num_parameters)
+        said = f"some {_gigabytes(kept)} without, {_gigabytes(free)} free"
+        if self.kind == "cpu":
+            again = kept > free
+            return Decision(again, said if again else "on CPU time is scarcer than memory, and it fits without")
+        return Decision(kept > COMFORTABLE * free, said)
+
+    def _least_recompute(self) -> bool:
+        """A batch is made smaller only where computing activations again, if that is free to choose, does not help."""
+        written = self.config.training.activation_checkpointing
+        return True if written == "auto" else written
+
+    def _needed(self, rows: int, *, recompute: bool) -> int | None:
+        if self.facts.needed_bytes is None:
+            return None
+        values = self.config.model_dump()
+        for key, decision in self.decisions.items():
+            section, _, name = key.partition(".")
+            values[section][name] = decision.value
+        values["training"] |= {"per_device_train_batch_size": rows, "activation_checkpointing": recompute}
+        candidate = RunConfig.model_validate(values)
+        length: int = settled(candidate.data.max_length)  # decided before the batch
+        lengths = self.facts.lengths
+        if lengths is not None and not candidate.data.packing:
+            length = min(length, lengths.longest)
+        return self.facts.needed_bytes(candidate, length)
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
+
+
 def _checkpointing(device: str, num_parameters: int | None) -> Decision:
     if device == "cpu":
         return Decision(False, "on CPU time is scarcer than memory")
@@ -168,10 +252,19 @@ def _checkpointing(device: str, num_parameters: int | None) -> Decision:
     return Decision(False, f"{billions}: speed first")
 
 
-def _max_length(by_size: Decision, longest: int | None) -> Decision:
-    if longest is not None and longest < by_size.value:
-        return Decision(longest, f"the model's longest sequence, below {by_size.value}")
-    return by_size
+def _max_length(by_size: Decision, longest: int | None, lengths: Lengths | None) -> Decision:
+    """Return the table's length; more where it would cut rows, never more than the model takes."""
+    chosen = by_size
+    if lengths is not None and (cut := lengths.share_above(by_size.value)) > CUT_ROWS_ACCEPTED:
+        wanted = math.ceil(lengths.longest / LENGTH_STEP) * LENGTH_STEP
+        chosen = Decision(
+            min(wanted, LONGEST_AUTOMATIC),
+            f"{cut:.0%} of the rows are longer than the {by_size.value} of the table; the longest of "
+            f"{lengths.counted} has {lengths.longest} tokens",
+        )
+    if longest is not None and longest < chosen.value:
+        return Decision(longest, f"the model's longest sequence, below {chosen.value}")
+    return chosen
 
 
 def _prompts(facts: Facts) -> Decision:

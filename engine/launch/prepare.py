@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from engine import events
 from engine.config.automatic import Facts
 from engine.config.catalogue import CatalogueEntry, catalogue
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
-from engine.config.resolved import ResolvedConfig, resolve
+from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows
 from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound, WorkspaceError
 from engine.hardware.devices import best_device
+from engine.hardware.machine import Room, room
+from engine.hardware.measured import correction
+from engine.hardware.memory import Batch, estimate
+from engine.hardware.model_shape import NotEstimated, find_shape
 from engine.launch.examined import examine_run
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
@@ -30,6 +35,9 @@ from engine.runs.liveness import Life, liveness
 from engine.runs.provenance import DataFile
 from engine.runs.summary import summarise
 from engine.workspace import ModelReference, Workspace
+
+if TYPE_CHECKING:
+    from engine.data.lengths import Lengths
 
 _PROMPTS_PER_RUN = 6
 _NAME_ATTEMPTS = 50
@@ -197,6 +205,7 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     shape = _model_shape(model)
     types, prompts = _validation_facts([file for file in data if file.role != "train"], config.data.mapping)
     num_parameters = entry.num_parameters if entry is not None else None
+    there = room(kind if config.model.device == "auto" else config.model.device)
     return Facts(
         num_train_examples=sum(min(f.rows, limit or f.rows) for f in data if f.role == "train"),
         device=cast(Literal["cpu", "cuda", "mps"], kind),
@@ -206,7 +215,51 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         max_position_embeddings=shape.get("max_position_embeddings") or _context_length(entry),
         dataset_types=types,
         validation_prompts=prompts,
+        lengths=_lengths(workspace, config, model, data),
+        free_bytes=there.free_bytes,
+        needed_bytes=_predictor(model, entry, there),
     )
+
+
+def _lengths(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Lengths | None:
+    """Return how long the training rows are, where the tokenizer is on this machine."""
+    from engine.data.templates import local_folder  # deferred: tokenizers and jinja2 are needed only here
+
+    folder = local_folder(model)
+    if folder is None:
+        return None
+    template = config.model.chat_template
+    template = read_template(workspace, template) if template is not None else None
+    files = tuple((file.path, file.sha256) for file in data if file.role == "train")
+    return _sampled(files, folder, template, tuple(config.data.mapping.items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _sampled(
+    files: tuple[tuple[str, str], ...], folder: Path, template: str | None, mapping: tuple[tuple[str, str], ...]
+) -> Lengths | None:
+    """Remembered: a form settles at every key, and a tokenizer of 150,000 tokens takes half a second to load."""
+    from engine.data.lengths import sample_lengths
+
+    return sample_lengths([Path(path) for path, _ in files], folder, template=template, mapping=dict(mapping))
+
+
+def _predictor(
+    model: ModelReference, entry: CatalogueEntry | None, there: Room
+) -> Callable[[RunConfig, int], int | None]:
+    """Return what predicts the memory of a configuration on this machine; None for a model that nobody knows."""
+    try:
+        shape = find_shape(model, entry)
+    except NotEstimated:
+        return lambda _config, _length: None
+
+    def needed(config: RunConfig, length: int) -> int:
+        rows = config.training.per_device_train_batch_size
+        assert isinstance(rows, int)
+        known = correction(config, there.device)
+        return estimate(config, shape, kind=there.kind, batch=Batch(rows, length), correction=known).total_bytes
+
+    return needed
 
 
 def _validation_facts(files: list[DataFile], mapping: Mapping[str, str]) -> tuple[frozenset[str], tuple[str, ...]]:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.automatic import Decision, Facts, decide, num_optimizer_steps
 from engine.config.model import RunConfig
+from engine.data.lengths import Lengths
 
 RETAIN_UNLEARN = {"validation": {"retain": "r.jsonl", "unlearn": "u.jsonl"}}
 
@@ -223,3 +224,73 @@ def test_what_the_machine_cannot_do_is_refused(facts: Facts, sections: dict[str,
 def test_a_gpu_does_not_stand_in_the_way_of_training_on_cpu() -> None:
     facts = Facts(1, device="cuda", bfloat16=False)
     assert problems(facts, model={"device": "cpu", "dtype": "bfloat16"}) == []
+
+
+# What would do harm is adjusted
+
+
+def rows_of(*tokens: int) -> Lengths:
+    return Lengths(len(tokens), sum(tokens) / len(tokens), max(tokens), tuple(sorted(tokens)))
+
+
+def needs_a_gigabyte_per_row(config: RunConfig, length: int) -> int:
+    """Per 512 tokens; with activations computed again a quarter of it."""
+    rows = config.training.per_device_train_batch_size
+    assert isinstance(rows, int)
+    kept = 1.0 if config.training.activation_checkpointing is False else 0.25
+    return round(rows * length / 512 * kept * 1e9)
+
+
+def test_a_length_that_would_cut_answers_follows_the_rows() -> None:
+    found = decided(Facts(106, lengths=rows_of(*[100] * 90, *[900] * 10)))["data.max_length"]
+    assert found.value == 960
+    assert found.reason == "10% of the rows are longer than the 640 of the table; the longest of 100 has 900 tokens"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest", "chosen"),
+    [
+        pytest.param(rows_of(*[100] * 100), None, 640, id="short rows need no less"),
+        pytest.param(rows_of(*[100] * 399, 9000), None, 640, id="one in 400 is no reason"),
+        pytest.param(rows_of(*[9000] * 10), None, 4096, id="at most 4096"),
+        pytest.param(rows_of(*[9000] * 10), 2048, 2048, id="no more than the model takes"),
+    ],
+)
+def test_the_length_of_the_table_stands_otherwise(lengths: Lengths, longest: int | None, chosen: int) -> None:
+    facts = Facts(106, lengths=lengths, max_position_embeddings=longest)
+    assert decided(facts)["data.max_length"].value == chosen
+
+
+@pytest.mark.parametrize(
+    ("free", "batch", "accumulation", "again"),
+    [
+        pytest.param(40e9, 4, 2, False, id="all of it fits"),
+        pytest.param(6e9, 4, 2, True, id="it fits with activations computed again"),
+        pytest.param(1e9, 2, 4, True, id="half of it fits"),
+        pytest.param(1e6, 1, 8, True, id="nothing fits"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_the_rows_per_step_stay(
+    free: float, batch: int, accumulation: int, again: bool
+) -> None:
+    facts = Facts(1000, device="cuda", free_bytes=int(free), needed_bytes=needs_a_gigabyte_per_row)
+    found = decided(facts)
+    assert found["training.per_device_train_batch_size"].value == batch
+    assert found["training.gradient_accumulation_steps"].value == accumulation
+    assert found["training.activation_checkpointing"].value is again
+    if batch < 4:
+        assert "are free -> " in found["training.per_device_train_batch_size"].reason
+
+
+def test_rows_shorter_than_the_length_are_counted_as_long_as_they_are() -> None:
+    facts = Facts(
+        1000, device="cuda", free_bytes=2 * 10**9, needed_bytes=needs_a_gigabyte_per_row, lengths=rows_of(64, 128)
+    )
+    assert decided(facts)["training.per_device_train_batch_size"].value == 4
+
+
+def test_on_cpu_activations_are_computed_again_only_when_nothing_else_helps() -> None:
+    fits = Facts(1000, free_bytes=40 * 10**9, needed_bytes=needs_a_gigabyte_per_row)
+    tight = Facts(1000, free_bytes=2 * 10**9, needed_bytes=needs_a_gigabyte_per_row)
+    assert decided(fits)["training.activation_checkpointing"].value is False
+    assert decided(tight)["training.activation_checkpointing"].value is True

@@ -51,3 +51,23 @@ def test_what_cannot_run_cannot_be_settled(tmp_path: Path, text: str, error: typ
     (tmp_path / "rows.jsonl").write_text(ROW)
     with pytest.raises(error):
         settle(Workspace(tmp_path), loads(text, "run.yaml"))
+
+
+def test_the_length_of_the_rows_and_the_memory_of_the_machine_are_facts(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(ROW * 20)
+    facts = settle(Workspace(tmp_path), loads("data: {train: rows.jsonl}", "run.yaml")).facts
+    assert facts.lengths is not None
+    assert facts.lengths.counted == 20
+    assert 5 < facts.lengths.longest < 40
+    assert facts.free_bytes
+    assert facts.needed_bytes is not None
+
+
+def test_rows_longer_than_the_table_are_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(ROW.replace("Hello.", "Hello. " * 400) * 20)
+    settled = settle(Workspace(tmp_path), loads("data: {train: rows.jsonl}", "run.yaml"))
+    assert settled.facts.lengths is not None
+    value = settled.resolved.config.data.max_length
+    assert isinstance(value, int)
+    assert 512 < settled.facts.lengths.longest <= value
+    assert "longer than the 512 of the table" in settled.resolved.sources["data.max_length"].reason
