@@ -71,6 +71,11 @@ def dataset_folder(name: str) -> Path | None:
     return files[-1].parent if files else None
 
 
+def without_ending(name: str) -> str:
+    """Return the name of a data file without `.jsonl`, `.csv.gz` and the like."""
+    return _ENDING.sub("", name)
+
+
 def _snapshots(hub: Path) -> Iterator[Path]:
     """Yield the commits of a cached repository, that of the main branch first."""
     main = hub / "refs" / "main"
