@@ -257,15 +257,16 @@ class Preparation:
     """
 
     def __init__(self, tokenizer: Any, arguments: dict[str, Any], first: Row) -> None:
-        """Take the arguments of `trl.SFTConfig`; those about the device are set here.
+        """Take the arguments of `trl.SFTConfig`; those about device and output are set here.
 
         Raises:
             DataError: TRL refuses options and row together.
         """
         here = {
             **{name: value for name, value in arguments.items() if name != "model_init_kwargs"},
-            "use_cpu": True, "bf16": False, "fp16": False, "activation_checkpointing": False, "report_to": "none",
-            "eval_strategy": "no", "max_steps": 1, "dataset_num_proc": None,
+            "output_dir": tempfile.gettempdir(), "use_cpu": True, "bf16": False, "fp16": False,
+            "activation_checkpointing": False, "report_to": "none", "eval_strategy": "no", "max_steps": 1,
+            "dataset_num_proc": None,
         }  # fmt: skip
         try:
             self._trainer = PreparingSFTTrainer(

@@ -79,3 +79,53 @@ def split(
         force=force,
         as_json=as_json,
     )
+
+
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Through whose chat template and tokenizer to look.")
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", min=8, metavar="N", help="Tokens at which rows are cut. Default: never.")
+]
+Template = Annotated[
+    str | None, typer.Option("--chat-template", metavar="FILE", help="A .jinja file instead of the model's template.")
+]
+
+
+@app.command(help="Say what is wrong with data files. Every row is kept, or listed with its line and the reason.")
+def check(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Training files, as for convert.")],
+    validation: Annotated[
+        list[str] | None,
+        typer.Option("--validation", metavar="FILE", help="Look for its questions among those trained on. Repeatable."),
+    ] = None,
+    model: Model = None,
+    max_length: MaxLength = None,
+    chat_template: Template = None,
+    maps: Maps = None,
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import data_check
+
+    through = data_check.Through(model, chat_template, max_length, tuple(maps or ()))
+    return partial(
+        data_check.check, root_of(context).workspace, files, tuple(validation or ()), through, as_json=as_json
+    )
+
+
+@app.command(help="Show a row token by token, as a run would train on it.")
+def show(
+    context: typer.Context,
+    file: DataFile,
+    row: Annotated[int, typer.Option("--row", min=1, metavar="N", help="Its line; 1 is the first.")],
+    model: Model = None,
+    max_length: MaxLength = None,
+    chat_template: Template = None,
+    maps: Maps = None,
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import data_check
+
+    through = data_check.Through(model, chat_template, max_length, tuple(maps or ()))
+    return partial(data_check.show, root_of(context).workspace, file, row, through, as_json=as_json)
