@@ -83,8 +83,11 @@ class StillFeed(RunsFeed):
         self.looks += 1
         return False
 
-    def details(self, name: str) -> Details:
-        return self._details.get(name) or Details(name, RunState(name, last_said=self.summaries[name].last_said))
+    def details(self, name: str) -> Details | None:
+        summary = self.summaries.get(name)
+        if summary is None:  # it was deleted while its details were waited for
+            return None
+        return self._details.get(name) or Details(name, RunState(name, last_said=summary.last_said))
 
 
 def the_details() -> dict[str, Details]:
