@@ -30,7 +30,7 @@ from screens.runs.filter_field import FilterField, FilterInput
 from screens.runs.table import RunTable
 from screens.runs.words import SummaryLine, nothing_found, nothing_yet, tally
 from tui.console_screen import ConsoleScreen
-from tui.messages import OpenRun, RunsKnown
+from tui.messages import OpenRun, OpenScreen, RunsKnown
 from tui.widgets.chart.glyphs import GlyphSet
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ class RunsScreen(ConsoleScreen):
         Binding("S", "stop", "Stop", show=False, id="runs.stop", tooltip="End the run. Asks how"),
         Binding("R,r", "resume", "Resume", show=False, id="runs.resume",
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
+        Binding("n", "new_run", "New run", id="runs.new", tooltip="Set a run up in a form, check it and start it"),
+        Binding("e", "duplicate", "Duplicate", show=False, id="runs.duplicate",
+                tooltip="Set a run up with the settings of the one under the cursor"),
         Binding("d", "demo", "Demo", id="runs.demo",
                 tooltip="Fine-tune the built-in model here: two minutes, no network"),
         Binding("y", "copy_view", "Copy", id="runs.copy", tooltip="Copy the list as plain text"),
@@ -361,6 +364,18 @@ class RunsScreen(ConsoleScreen):
         """Ask, and go on with a run that is over."""
         if summary := self._refused("resume"):
             self.ask_and_resume(summary)
+
+    def action_new_run(self) -> None:
+        """Open the form of a new run."""
+        self.post_message(OpenScreen("configure"))
+
+    def action_duplicate(self) -> None:
+        """Open the form with the settings of the run under the cursor."""
+        summary = self._table.selected
+        if summary is None:
+            self.notify("There is no run to duplicate.", severity="warning")
+        else:
+            self.post_message(OpenScreen("configure", summary.name))
 
     def action_demo(self) -> None:
         """Start the demo."""

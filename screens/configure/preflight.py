@@ -1,0 +1,201 @@
+"""What would go wrong with a run, looked at before it is made: `python -P -m screens.configure.preflight`.
+
+In a process of its own, since data files are read whole. What to look at comes as JSON on stdin; each answer is a
+line on stdout as soon as it is known.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.config.catalogue import catalogue
+from engine.config.model import RunConfig, settled
+from engine.data.findings import where
+from engine.errors import EngineError
+from engine.hardware.logout import logout
+from engine.hardware.model_shape import NotEstimated
+from engine.launch.examined import examine_run
+from engine.launch.prepare import Settled, settle
+from engine.runs.directory import free_name
+from engine.runs.provenance import cached_commit
+from engine.runs.summary import summarise_all
+from engine.workspace import Workspace
+from screens.configure.memory import Memory, sentence
+from screens.configure.worker import given, memory, refusal, steps
+
+Grade = Literal["ok", "note", "warning", "grave"]
+_GB = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that was looked at."""
+
+    title: str
+    """One word or two: "data", "memory"."""
+    grade: Grade
+    """"grave": the run would not start, or would be lost."""
+    said: str
+    remedy: str = ""
+
+
+def look(workspace: Workspace, text: str, source: str) -> Iterator[Item | str]:
+    """Yield what was looked at, the settings first; a text is what is being looked at now.
+
+    The last text is the name that a run would get; there is none when it cannot be made.
+    """
+    yield "the settings, and every row of the data"
+    try:
+        found = settle(workspace, given(text, source))
+    except EngineError as error:
+        said = refusal(error)
+        for problem in said["problems"]:
+            yield Item("settings", "grave", problem, said["remedy"])
+        return
+    config = found.resolved.config
+    yield _settings(found)
+    yield from _model(workspace, found)
+    yield "the rows, as the model will see them"
+    try:
+        yield from _data(found)
+    except EngineError as error:
+        yield Item("data", "grave", error.message, error.remedy)
+    yield "the machine"
+    yield from _machine(workspace, found)
+    yield from _company(workspace)
+    yield "name:" + free_name(
+        workspace.runs, f"{config.method.name}-{Path(given(text, source).check().model.name).name}"
+    )
+
+
+def _settings(found: Settled) -> Item:
+    config = found.resolved.config
+    training = config.training
+    rows = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
+    said = f"{steps(found):,} steps of {rows} rows, {found.facts.num_train_examples:,} rows on {config.model.device}"
+    return Item("settings", "ok", said)
+
+
+def _data(found: Settled) -> Iterator[Item]:
+    """Yield what the doctor finds in the rows, the gravest first; what was accepted by name is no longer grave."""
+    report = examine_run(found)
+    accepted = found.resolved.config.data.accept
+    kept = f"{report.rows_kept:,} of {report.rows_in:,} rows are learned from or measured with"
+    worst: Grade = next((finding.grade for finding in report.findings if finding.code not in accepted), "note")
+    yield Item("data", "ok" if worst == "note" else worst, kept)
+    for finding in report.findings:
+        grave = finding.grade == "grave" and finding.code not in accepted
+        remedy = f"{finding.remedy} To start all the same: data.accept: [{finding.code}]" if grave else finding.remedy
+        grade: Grade = "grave" if grave else "warning" if finding.grade == "grave" else finding.grade
+        yield Item("data", grade, f"{finding.message}{where(finding, 5)}", remedy)
+
+
+def _model(workspace: Workspace, found: Settled) -> Iterator[Item]:
+    model, config = found.model, found.resolved.config
+    entry = catalogue(workspace).get(model.name) or catalogue(workspace).get(config.model.name)
+    fields = entry.fields if entry is not None else {}
+    if model.path is not None:
+        weights = [*model.path.glob("*.safetensors"), *model.path.glob("pytorch_model*.bin")]
+        size = sum(path.stat().st_size for path in weights)
+        tokenizer = any((model.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+        if not weights:
+            yield Item("model", "grave", f"{model.name} has no weights in {model.path}.", "Fetch the model again.")
+        elif not tokenizer:
+            yield Item("model", "grave", f"{model.name} has no tokenizer in {model.path}.", "Fetch the model again.")
+        else:
+            yield Item("model", "ok", f"{model.name}: {_size(size)} of weights and a tokenizer are here")
+    elif cached_commit(model.name, config.model.revision):
+        yield Item("model", "ok", f"{model.name} is in the cache of the Hub")
+    else:
+        count = entry.num_parameters if entry is not None else None
+        much = f", some {_size(2 * count)}" if count else ""
+        yield Item("model", "warning", f"{model.name} is not on this machine; the run would fetch it first{much}.",
+                   "Without a network, copy it to models/ and name the folder.")  # fmt: skip
+        if fields.get("gated"):
+            yield Item("licence", "warning", f"{model.name} is gated: the Hub wants the token of an account that "
+                       "accepted its licence.", "Log in with `hf auth login` beforehand.")  # fmt: skip
+    licence = fields.get("licence")
+    if licence is not None:
+        yield Item("licence", "ok", f"{licence}")
+    else:
+        yield Item("licence", "note", "the catalogue does not say; see the model's own page")
+    if config.model.trust_remote_code:
+        yield Item("code", "warning", "trust_remote_code is true: the run executes Python that the model brings.",
+                   "Set it only for models whose code you have read.")  # fmt: skip
+    else:
+        yield Item("code", "ok", "trust_remote_code is false: none of the model's own code is run")
+
+
+def num_checkpoints(config: RunConfig, total_steps: int) -> int:
+    """Return how many checkpoints are on disk at once at most, the one that is being written included."""
+    every = settled(config.saving.save_steps)
+    if every is None:
+        return 1
+    epochs = ceil(settled(config.training.num_train_epochs))
+    written = epochs if every == "epoch" else max(1, ceil(total_steps / every))
+    limit = config.saving.save_total_limit
+    return written if limit is None else min(written, max(2, limit) + 1)
+
+
+def _machine(workspace: Workspace, found: Settled) -> Iterator[Item]:
+    """Yield memory and disk."""
+    config = found.resolved.config
+    each = 0
+    try:
+        needed = Memory(**memory(workspace, found))
+    except NotEstimated as error:
+        yield Item("memory", "note", error.message, "m in the form tries two steps and measures.")
+    else:
+        said = f"{sentence(needed)}, {needed.rows} rows of {needed.length:,} tokens"
+        if needed.fits is False:
+            yield Item("memory", "warning", f"predicted: {said}.",
+                       "m in the form measures it. Less takes a smaller per_device_train_batch_size, "
+                       "activation_checkpointing, or load_in_4bit on a GPU.")  # fmt: skip
+        else:
+            yield Item("memory", "ok", said)
+        each = needed.components["adapter"] + needed.components["optimizer"]
+    folder = workspace.runs if workspace.runs.is_dir() else workspace.path
+    free = shutil.disk_usage(folder).free
+    count = num_checkpoints(config, steps(found))
+    size = f", {_size(count * each)} at most" if each else ""
+    said = f"{count} checkpoint{'s' if count > 1 else ''} at once{size}; {_size(free)} free"
+    if free < max(_GB, 2 * count * each):
+        yield Item("disk", "warning", f"{said}: that is little.", "Make room, or lower saving.save_total_limit.")
+    else:
+        yield Item("disk", "ok", said)
+
+
+def _company(workspace: Workspace) -> Iterator[Item]:
+    try:
+        active = [summary.name for summary in summarise_all(workspace.runs) if summary.active]
+    except EngineError:
+        active = []
+    if active:
+        names = ", ".join(active[:3]) + (" ..." if len(active) > 3 else "")
+        yield Item("company", "note", f"{len(active)} at work already: {names}. They will share this machine.")
+    answer = logout()
+    if answer.ends_runs:
+        yield Item("logout", "warning", f"A logout would end it: {answer.reason}.", answer.remedy)
+
+
+def _size(count: int) -> str:
+    return f"{count / _GB:,.1f} GB" if count >= _GB else f"{max(1, round(count / 1e6))} MB"
+
+
+def main() -> int:
+    """Read what to look at, write what was found."""
+    asked: dict[str, Any] = json.load(sys.stdin)
+    for found in look(Workspace(Path(asked["workspace"])), asked["text"], asked["source"]):
+        print(json.dumps({"now": found} if isinstance(found, str) else asdict(found)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
