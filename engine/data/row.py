@@ -12,7 +12,7 @@ Kind: TypeAlias = Literal["sft", "text", "preference", "kto", "tokenised"]
 KINDS: dict[Kind, str] = {
     "sft": "questions with answers",
     "text": "plain text",
-    "preference": "preference pairs (chosen and rejected)",
+    "preference": "preference pairs",
     "kto": "answers marked as good or bad",
     "tokenised": "token ids",
 }

@@ -107,7 +107,7 @@ def check_file(
     if recognised.kind not in kinds and recognised.shape != "unknown":
         columns = ", ".join(recognised.columns.values())
         raise DataError(
-            f"{shown(path)} holds {KINDS[recognised.kind]} ({columns[:120]}); this method learns from "
+            f"{shown(path)} holds {KINDS[recognised.kind]} (columns {columns[:120]}); this method learns from "
             f"{' or '.join(KINDS[kind] for kind in kinds)}.",
             remedy=_REMEDIES[recognised.kind],
         )

@@ -371,20 +371,20 @@ def test_a_file_without_a_row_is_refused(path: Path, content: bytes, why: str) -
     [
         (
             {"prompt": "a", "chosen": "b", "rejected": "c"},
-            "preference pairs (chosen and rejected) (prompt, chosen, rejected)",
+            "preference pairs (columns prompt, chosen, rejected)",
             "--to prompt-completion",
         ),
         (
             {"prompt": "a", "bad": "b", "good": "c"},
-            "preference pairs (chosen and rejected) (prompt, good, bad)",
+            "preference pairs (columns prompt, good, bad)",
             "--to",
         ),
         (
             {"prompt": "a", "completion": "b", "label": False},
-            "answers marked as good or bad (prompt, completion, label)",
+            "answers marked as good or bad (columns prompt, completion, label)",
             "--to prompt-completion",
         ),
-        ({"input_ids": [1, 2], "labels": [1, 2]}, "token ids (input_ids, labels)", "made from"),
+        ({"input_ids": [1, 2], "labels": [1, 2]}, "token ids (columns input_ids, labels)", "made from"),
     ],
     ids=["preference", "bad and good", "kto", "tokenised"],
 )
@@ -426,7 +426,7 @@ def test_a_row_of_another_kind_is_listed(path: Path) -> None:
     found, problems = read(path, b"\n".join([GOOD] * 5 + [pair, b'{"question": "q", "answer": "a"}']))
     assert [row.line for row in found] == [1, 2, 3, 4, 5, 7]
     assert [(p.line, p.reason) for p in problems] == [
-        (6, "it holds preference pairs (chosen and rejected), in a file of questions with answers")
+        (6, "it holds preference pairs, in a file of questions with answers")
     ]
 
 
