@@ -26,7 +26,7 @@ class ScreenEntry:
 SCREENS = (
     ScreenEntry("runs", "Runs", "screens.runs.screen:RunsScreen", "Every run of the workspace"),
     ScreenEntry("live", "Live", "screens.live.screen:LiveScreen", "One run, as it happens", shows_run=True),
-    ScreenEntry("data", "Data", "screens.data.screen:DataScreen", "The rows of a data file, as the model will see them"),
+    ScreenEntry("data", "Data", "screens.data.screen:DataScreen", "The rows of a data file, as the model sees them"),
     ScreenEntry("configure", "Configure", "screens.configure.screen:ConfigureScreen", "The settings of a run to be"),
 )
 """The first is home: leaving it leaves the console."""
