@@ -1,0 +1,247 @@
+"""The rows of a data file, one to a line: draws those on screen and asks for those it has not been given yet."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from screens.data.columns import Column, Shown, cells, columns_for, heads
+from screens.data.frame_view import FrameView
+from screens.live.cells import Piece
+from tui.widgets.chart.glyphs import GlyphSet
+
+KEPT = 4_000
+"""Rows that are kept once they were read. A row is at most some hundred characters here."""
+AHEAD = 2
+"""Screenfuls that are asked for before and after the one that is seen."""
+
+
+class RowTable(FrameView):
+    """Any number of rows. `show` says how many there are, `take` hands over those that were asked for."""
+
+    HELP = "The rows of the file, one to a line, as they are read."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "read", "Read", id="data.read", tooltip="Give the whole area to the row under the cursor"),
+        Binding("down,j", "move(1)", "Down", show=False, id="data.down"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="data.up"),
+        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="data.half-down"),
+        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="data.half-up"),
+        Binding("pagedown,space", "page(1)", "Page down", show=False, id="data.page-down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="data.page-up"),
+        Binding("home,g", "go(0)", "First row", show=False, id="data.first"),
+        Binding("end,G", "go(-1)", "Last row", show=False, id="data.last"),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, RowTable.Moved)
+
+    class Wanted(Message):
+        """Rows are seen that are not known yet. Neighbours in the queue are one."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, RowTable.Wanted)
+
+    class Opened(Message):
+        """The row under the cursor is to be read."""
+
+    glyphs: GlyphSet = "braille"
+    shape = ""
+    """Kind of the rows, which decides the columns."""
+
+    def __init__(self) -> None:
+        super().__init__(name="the rows")
+        self.cursor = 0
+        """Place of the cursor in what is listed."""
+        self.num_lines = 0
+        """Lines of the file, as far as they are known."""
+        self.only: Sequence[int] | None = None
+        """Lines that are listed, ascending; None lists all."""
+        self.marked: Sequence[int] = ()
+        """Lines with a sign, ascending: what a search has found."""
+        self._known: dict[int, Shown] = {}
+        self._columns: list[Column] = []
+        self._columns_of: object = None
+
+    # What is listed
+
+    @property
+    def num_rows(self) -> int:
+        return self.num_lines if self.only is None else len(self.only)
+
+    def line_at(self, row: int) -> int:
+        """Return the line (1 is the first) that stands in a row of the list; 0 when there is none."""
+        if not 0 <= row < self.num_rows:
+            return 0
+        return row + 1 if self.only is None else self.only[row]
+
+    @property
+    def line(self) -> int:
+        """Line under the cursor; 0 in an empty list."""
+        return self.line_at(self.cursor)
+
+    def show(self, num_lines: int, only: Sequence[int] | None = None) -> None:
+        """List so many lines, or only some of them. The cursor stays on its line where it can.
+
+        Args:
+            num_lines: Of the file, as far as they are known.
+            only: Lines to list, ascending; None for all.
+        """
+        before = self.line
+        self.num_lines, self.only = num_lines, only
+        self._put_on(before)
+        self.fit()
+        self._scroll_to_cursor()
+        self._ask()
+        self.redraw()
+        if self.line != before:
+            self.post_message(self.Moved())
+
+    def is_marked(self, line: int) -> bool:
+        """Return whether a line has a sign."""
+        at = bisect_left(self.marked, line)
+        return at < len(self.marked) and self.marked[at] == line
+
+    def _put_on(self, line: int) -> None:
+        """Put the cursor on a line, or on the next one that is listed."""
+        if self.only is None:
+            self.cursor = line - 1
+        else:
+            self.cursor = bisect_left(self.only, line)
+        self.cursor = max(0, min(self.cursor, self.num_rows - 1))
+
+    def forget(self) -> None:
+        """Forget every row: the file is another, or is read otherwise."""
+        self._known.clear()
+        self._ask()
+        self.redraw()
+
+    def take(self, rows: Sequence[Shown]) -> None:
+        """Keep rows that were read, and draw them where they are seen."""
+        self._known.update((row.line, row) for row in rows)
+        while len(self._known) > KEPT:
+            del self._known[next(iter(self._known))]
+        self.redraw()
+
+    def known(self, line: int) -> Shown | None:
+        """Return what is known of a line; None while it was not read."""
+        return self._known.get(line)
+
+    def wanted(self) -> list[int]:
+        """Return the lines that are seen, or soon will be, and are not known; those on screen first."""
+        page = max(1, self.page)
+        first = self.scroll_offset.y
+        last = min(self.num_rows, first + page)
+        here = self._missing(first, last)
+        around = self._missing(max(0, first - AHEAD * page), first) + self._missing(
+            last, min(self.num_rows, last + AHEAD * page)
+        )
+        return here or (around if len(around) > page else [])
+
+    def _missing(self, first: int, last: int) -> list[int]:
+        return [line for row in range(first, last) if (line := self.line_at(row)) not in self._known]
+
+    def _ask(self) -> None:
+        if self.wanted():
+            self.post_message(self.Wanted())
+
+    # Drawing
+
+    def columns(self, width: int) -> list[Column]:
+        """Return what there is room for."""
+        digits = len(str(max(1, self.num_lines)))
+        if self._columns_of != (width, self.shape, digits):
+            self._columns_of = (width, self.shape, digits)
+            self._columns = columns_for(self.shape, width, digits) if width else []
+        return self._columns
+
+    def heads(self, width: int) -> Sequence[Piece] | None:
+        return heads(self.columns(width)) if width else ()
+
+    def pieces(self, row: int, width: int) -> Sequence[Piece]:
+        line = self.line_at(row)
+        shown = self._known.get(line) or Shown(line, (), loading=True)
+        return cells(shown, self.columns(width), self.glyphs, marked=self.is_marked(line))
+
+    def under_cursor(self, row: int) -> bool:
+        return row == self.cursor
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self._ask()
+
+    def on_resize(self) -> None:
+        self._scroll_to_cursor()
+        self._ask()
+
+    # Moving
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to read while something is listed."""
+        del parameters
+        return action != "read" or bool(self.num_rows)
+
+    def _scroll_to_cursor(self) -> None:
+        height, top = self.page, self.scroll_offset.y
+        if height <= 0:
+            return
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True, force=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True, force=True)
+
+    def move_to(self, row: int) -> None:
+        """Put the cursor on a row of the list."""
+        row = max(0, min(self.num_rows - 1, row))
+        if row == self.cursor or not self.num_rows:
+            return
+        self.cursor = row
+        self._scroll_to_cursor()
+        self.redraw()
+        self.post_message(self.Moved())
+
+    def move_to_line(self, line: int) -> None:
+        """Put the cursor on a line, or on the next one that is listed, with room above it."""
+        before = self.cursor
+        self._put_on(line)
+        if self.cursor == before:
+            return
+        height, top = self.page, self.scroll_offset.y
+        if not top <= self.cursor < top + height:
+            self.scroll_to(y=max(0, self.cursor - height // 3), animate=False, immediate=True, force=True)
+        self.redraw()
+        self.post_message(self.Moved())
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor by rows."""
+        self.move_to(self.cursor + rows)
+
+    def action_page(self, pages: float) -> None:
+        """Move the cursor by pages."""
+        self.move_to(self.cursor + int(pages * max(2, self.page)))
+
+    def action_go(self, row: int) -> None:
+        """Move the cursor to a row; -1 is the last that is known."""
+        self.move_to(row if row >= 0 else self.num_rows - 1)
+
+    def action_read(self) -> None:
+        """Read the row under the cursor."""
+        if self.num_rows:
+            self.post_message(self.Opened())
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        row = self.scroll_offset.y + offset.y - self.headed if offset is not None else -1
+        if offset is None or offset.y < self.headed or not 0 <= row < self.num_rows:
+            return
+        if row == self.cursor and event.chain > 1:
+            self.action_read()
+        self.move_to(row)

@@ -1,0 +1,107 @@
+"""The pane of the row under the cursor: what each view tells of it, and what to say where there is nothing to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engine.data.row import Problem
+from engine.errors import EngineError
+from screens.data.book import Entry
+from screens.data.lens import Settled
+from screens.data.pane import Told
+from screens.data.telling import message_rows, paragraph, raw_rows, told
+from screens.data.token_rows import Token, legend, list_rows, mask_rows
+from screens.live.cells import Piece, fitted, length
+from screens.live.text_rows import wrapped
+from tui.display import plain
+from tui.widgets.chart.glyphs import GlyphSet
+
+if TYPE_CHECKING:
+    from engine.data.microscope import Examined
+
+
+def row_rows(view: str, entry: Entry, width: int) -> list[Told]:
+    """Return what "messages" and "raw" tell of a line."""
+    if view == "raw":
+        return told(raw_rows(entry.line.text, width, truncated=entry.line.truncated))
+    if entry.row is None:
+        return told([[("The line is blank; training passes it over.", "m")]])
+    if isinstance(entry.row, Problem):
+        why = wrapped([("! ", "w"), (f"This line is no example: {plain(entry.row.reason)}", "w")], width)
+        return told([*why, [], *raw_rows(entry.line.text, width, truncated=entry.line.truncated)])
+    return told(message_rows(entry.row, width))
+
+
+def examined_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -> list[Told]:
+    """Return what "rendered", "mask" and "tokens" tell of a row."""
+    rows = verdict(examined, width, glyphs)
+    if view == "rendered":
+        text = examined.rendered or "The row is tokenised already: nothing is rendered."
+        return told([*rows, [], *paragraph(text, width)])
+
+    def make(tokens: Sequence[Token]) -> list[list[Piece]]:
+        return mask_rows(tokens, width, glyphs) if view == "mask" else list_rows(tokens, width)
+
+    if not examined.rejected_tokens:
+        return told([*rows, [], *fitted_legend(examined, width, glyphs), [], *make(examined.tokens)])
+    same = f"the first {examined.common_prefix:,} tokens of both are the same"
+    rows += [[(same, "m")], []]
+    for side, style, tokens in (("chosen", "g", examined.tokens), ("rejected", "e", examined.rejected_tokens)):
+        rows += [[(f"{side}  ", style), *fitted(legend(tokens, glyphs), width - len(side) - 2)], *make(tokens), []]
+    return told(rows[:-1])
+
+
+def fitted_legend(examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece]]:
+    """Return the signs under the tokens and what they mean, in as many rows as that takes."""
+    rows: list[list[Piece]] = [[]]
+    for group in legend(examined.tokens, glyphs):
+        if rows[-1] and length(rows[-1]) + 3 + length(group) > width:
+            rows.append([])
+        rows[-1] += [("   ", " "), *group] if rows[-1] else group
+    return rows
+
+
+def verdict(examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece]]:
+    """Return what training makes of a row: whether it is learned, how much, up to its end."""
+    yes, no = ("v", "X") if glyphs == "ascii" else ("✓", "✗")
+    seen = sum(not token.truncated and not token.padding for token in examined.tokens)
+    trained = sum(token.trained for token in examined.tokens)
+    dropped = examined.dropped_reason
+    cut = sum(token.truncated for token in examined.tokens)
+    first: list[Piece] = [(f"{yes} learned", "g")] if dropped is None else [(f"{no} dropped: {plain(dropped)}", "e")]
+    share = [(f"{trained:,} of {seen:,} tokens trained ({examined.trained_share:.0%})", "e" if not trained else " ")]
+    ends = [(f"{yes} end trained", "g")] if examined.ends_trained else [(f"{no} end not trained", "e")]
+    bos_right = examined.bos_count == examined.bos_expected
+    bos = [(f"{yes if bos_right else no} {examined.bos_count} BOS"
+            + ("" if bos_right else f", not {examined.bos_expected}"), "m" if bos_right else "e")]  # fmt: skip
+    groups: list[list[Piece]] = [first, share, ends, bos]
+    if cut:
+        groups.append([(f"{no} {cut:,} cut off", "e")])
+    rows: list[list[Piece]] = [[]]
+    for group in groups:
+        if rows[-1] and length(rows[-1]) + 3 + length(group) > width:
+            rows.append([])
+        rows[-1] += [("   ", " "), *group] if rows[-1] else wrapped(group, width)[0]
+        if group is first and dropped is not None:
+            rows += wrapped(group, width)[1:] or [[]]
+    return rows
+
+
+def waiting(entry: Entry | None, error: EngineError | None, settled: Settled | None, width: int) -> list[Told]:
+    """Return what stands there while a row is not examined, or cannot be."""
+    if error is not None:
+        rows = wrapped([("! ", "e"), (plain(error.message), "e")], width)
+        return told([*rows, *wrapped([(plain(error.remedy), " ")], width)])
+    if entry is not None and entry.row is None:
+        return told([[("The line is blank; training passes it over.", "m")]])
+    if entry is not None and isinstance(entry.row, Problem):
+        return row_rows("messages", entry, width)
+    model = plain(settled.model, limit=80) if settled is not None else "the model"
+    return told(
+        wrapped([(f"Preparing the row as {model} would be given it ...", "m")], width)
+        + wrapped(
+            [("The first one takes some seconds: the training libraries are loaded in a process of their own.", "d")],
+            width,
+        )
+    )
