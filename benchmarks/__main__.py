@@ -6,10 +6,10 @@ import argparse
 import sys
 import time
 
-from benchmarks import console, history, leet, training
+from benchmarks import console, data, history, leet, training
 from benchmarks.figures import Figure, machine, table, write
 
-ALL = {**training.BENCHMARKS, **console.BENCHMARKS, **history.BENCHMARKS, **leet.BENCHMARKS}
+ALL = {**training.BENCHMARKS, **console.BENCHMARKS, **history.BENCHMARKS, **leet.BENCHMARKS, **data.BENCHMARKS}
 
 
 def main() -> int:

@@ -11,10 +11,10 @@ import os
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from engine.data.row import Problem, Row
 from engine.data.shapes import Recognised, row_of
@@ -57,7 +57,7 @@ class Piece:
     tokens: array[int] = field(default_factory=lambda: array("I"))
     """Per usable row of a tokenised file."""
     hashes: array[int] = field(default_factory=lambda: array("q"))
-    """Per usable row, of its texts in order. The same in another process only with the same PYTHONHASHSEED."""
+    """Per usable row, of its texts (`text_of_row`). The same in another process only with the same PYTHONHASHSEED."""
     roles: Counter[str] = field(default_factory=Counter)
     """Messages by who speaks."""
     dataset_types: Counter[str] = field(default_factory=Counter)
@@ -126,11 +126,11 @@ def row_in(source: Source, number: int, line: bytes) -> Row | Problem | None:
     return row_of(record, source.recognised, source.path, number)
 
 
-def texts_of(row: Row) -> tuple[str, ...]:
-    """Return the texts of a row in order."""
+def text_of_row(row: Row) -> str:
+    """Return all texts of a row in order, with a NUL between two: rows are equal when these are."""
     if row.input_ids is not None:
-        return (repr(row.input_ids),)
-    return tuple(message["content"] for message in (*row.prompt, *row.completion, *row.rejected))
+        return repr(row.input_ids)
+    return "\0".join([message["content"] for message in (*row.prompt, *row.completion, *row.rejected)])
 
 
 def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
@@ -145,11 +145,13 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
 
     found, spoken = Piece(), list[str]()
     plain = _plain_reader(source.recognised)
-    types, categories = found.dataset_types, found.categories
+    types, categories, loads = found.dataset_types, found.categories, orjson.loads
+    add_row, add_hash = found.rows.append, found.hashes.append
+    add_characters, add_answer = found.characters.append, found.answers.append
     number = -1
     for number, line in enumerate(lines_of(source, piece)):
         try:
-            record = orjson.loads(line)
+            record = loads(line)
         except ValueError:
             if line.strip():
                 _unusable(found, number, "not JSON")
@@ -160,18 +162,19 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
         metadata = record.get("metadata")
         read = plain(record) if type(metadata) is not str else None
         if read is not None:
-            texts, roles = read
-            answered = len(texts[-1])
+            text, roles, answered = read
             told = metadata if type(metadata) is dict else record
             dataset_type = told.get("dataset_type", record.get("dataset_type"))
             category = told.get("category", record.get("category"))
+            between = len(roles) - 1
         else:
             row = row_of(record, source.recognised, source.path, number)
             if isinstance(row, Problem):
                 _unusable(found, number, row.reason)
                 continue
-            texts = texts_of(row)
+            text = text_of_row(row)
             roles = [message["role"] for message in (*row.prompt, *row.completion)]
+            between = max(0, len(roles) + len(row.rejected) - 1)
             answered = sum(len(message["content"]) for message in row.completion)
             dataset_type, category = row.dataset_type, row.category
             if row.label is not None:
@@ -183,10 +186,10 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
             types[dataset_type] += 1
         if category and type(category) is str:
             categories[category] += 1
-        found.rows.append(number)
-        found.characters.append(sum(map(len, texts)))
-        found.answers.append(answered)
-        found.hashes.append(hash(texts))
+        add_row(number)
+        add_characters(len(text) - between)
+        add_answer(answered)
+        add_hash(hash(text))
     found.num_lines = number + 1
     found.roles.update(spoken)
     for counter in (categories, types, found.unusable):
@@ -198,6 +201,10 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
         chosen = set(random.Random(piece[0]).sample(found.rows, min(sample, len(found.rows))))
         found.sample = [(number, line) for number, line in enumerate(lines_of(source, piece)) if number in chosen]
     return found
+
+
+_Read: TypeAlias = tuple[str, Sequence[str], int]
+"""All texts as `text_of_row` gives them, who speaks, and the characters of the answer."""
 
 
 class _Reader:
@@ -213,26 +220,30 @@ class _Reader:
         self.besides = frozenset(besides | set(CONTEXT.get(self.prompt, ())) - {self.context})
         """Columns that change what a row says; one that has any of them is not plain."""
 
-    def conversation(self, record: dict[str, Any]) -> tuple[tuple[str, ...], Sequence[str]] | None:
-        """Return the texts and the roles of a row with messages; None when it is not plain."""
+    def conversation(self, record: dict[str, Any]) -> _Read | None:
+        """Read a row with messages; None when it is not plain."""
         if not self.besides.isdisjoint(record):
             return None
-        texts, roles = [], []
         try:
-            for message in record[self.messages]:
-                content, role = message["content"], message["role"]
-                if type(content) is not str or role not in _ROLES:
-                    return None
-                texts.append(content)
-                roles.append(role)
-        except (KeyError, TypeError):
+            messages = record[self.messages]
+            texts = [message["content"] for message in messages]
+            roles = [message["role"] for message in messages]
+            text = "\0".join(texts)
+            answer = texts[-1]
+            if (
+                len(roles) < 2
+                or roles[-1] != "assistant"
+                or not answer
+                or answer.isspace()
+                or not _ROLES.issuperset(roles)
+            ):
+                return None
+        except (KeyError, TypeError, IndexError):  # no list, no objects, not text, or nothing
             return None
-        if len(roles) < 2 or role != "assistant" or not content.strip():
-            return None
-        return tuple(texts), roles
+        return text, roles, len(answer)
 
-    def pair(self, record: dict[str, Any]) -> tuple[tuple[str, ...], Sequence[str]] | None:
-        """Return the texts and the roles of a row with question and answer; None when it is not plain."""
+    def pair(self, record: dict[str, Any]) -> _Read | None:
+        """Read a row with question and answer; None when it is not plain."""
         if not self.besides.isdisjoint(record):
             return None
         asked, said = record.get(self.prompt), record.get(self.completion)
@@ -244,19 +255,21 @@ class _Reader:
         extra = record.get(self.context) if self.context else None
         if extra is not None and type(extra) is str and extra.strip():
             asked = f"{asked}\n\n{extra}"
-        return (asked, said), ("user", "assistant")
+        return f"{asked}\0{said}", _ASKED_AND_SAID, len(said)
 
 
 _EMPTY_OR_SPELLED: Final = ("", "[", "{")
+_ASKED_AND_SAID: Final = ("user", "assistant")
 
 
-def _plain_reader(recognised: Recognised) -> Any:
+def _plain_reader(recognised: Recognised) -> Callable[[dict[str, Any]], _Read | None]:
     reader = _Reader(recognised)
-    if recognised.kind != "sft" or recognised.given:
-        return lambda _: None
-    if recognised.shape == "messages":
-        return reader.conversation
-    return reader.pair if reader.prompt and reader.completion and not reader.messages else lambda _: None
+    if recognised.kind == "sft" and not recognised.given:
+        if recognised.shape == "messages":
+            return reader.conversation
+        if reader.prompt and reader.completion and not reader.messages:
+            return reader.pair
+    return lambda _: None
 
 
 def _unusable(found: Piece, number: int, reason: str) -> None:

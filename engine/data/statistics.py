@@ -3,14 +3,14 @@
 The counting is done by `statistics_worker`, in a process of its own that says more and more: first what every row can
 be asked in seconds, then duplicates that are only nearly equal, then tokens.
 
-    python -P -m engine.data.statistics FILE... [--validation FILE] [--model FOLDER] [--max-length N]
+    python -P -m engine.data.statistics FILE... [--validation FILE]... [--model FOLDER] [--max-length N]
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -129,7 +129,8 @@ class Request:
     """What to count."""
 
     files: Sequence[Path]
-    validation: Path | None = None
+    validation: Sequence[Path] = ()
+    """Counted as well, and compared with each of `files`."""
     model: Path | None = None
     """Folder with the tokenizer. None: no tokens are counted."""
     max_length: int | None = None
@@ -140,8 +141,9 @@ class Request:
     def arguments(self) -> list[str]:
         """Return the worker's command line."""
         words = [os.fspath(path.absolute()) for path in self.files]
-        for name, value in (("--validation", self.validation), ("--model", self.model)):
-            words += [name, os.fspath(value.absolute())] if value is not None else []
+        for path in self.validation:
+            words += ["--validation", os.fspath(path.absolute())]
+        words += ["--model", os.fspath(self.model.absolute())] if self.model is not None else []
         for field, column in (self.mapping or {}).items():
             words += ["--column", f"{field}={column}"]
         return words + (["--max-length", str(self.max_length)] if self.max_length is not None else [])
@@ -159,7 +161,7 @@ class Progress:
 
 def count(
     request: Request, told: Callable[[Progress], None] = lambda _: None, cancelled: Cancelled = never
-) -> Iterator[Statistics]:
+) -> Generator[Statistics, None, None]:
     """Yield the statistics as they become known; the last one has `done`. Blocks: for a thread.
 
     Raises:
@@ -206,7 +208,7 @@ def _work(arguments: list[str], say: Callable[[dict[str, Any]], None]) -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--validation", type=Path)
+    parser.add_argument("--validation", type=Path, action="append", default=[])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--max-length", type=int)
     parser.add_argument("--column", action="append", default=[])

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,7 +24,7 @@ from engine.data.files import sample
 from engine.data.line_index import open_data
 from engine.data.row import Row
 from engine.data.row_copy import text_of
-from engine.data.row_measures import Piece, Source, cuts, lines_of, measure, row_in, separator_of, texts_of
+from engine.data.row_measures import Piece, Source, cuts, lines_of, measure, row_in, separator_of, text_of_row
 from engine.data.shapes import from_mapping, recognise
 from engine.data.statistics import QUANTILES, FileStatistics, Lengths, Overlap, Repeats, Request, Statistics, Tokens
 
@@ -87,22 +88,20 @@ def work(request: Request, say: Say) -> None:
     Raises:
         NotFound, DataError: A file cannot be read.
     """
-    paths = [*request.files, *([request.validation] if request.validation is not None else [])]
-    files = [_opened(path, request.mapping, say) for path in paths]
+    files = [_opened(path, request.mapping, say) for path in (*request.files, *request.validation)]
+    pairs = list(product(files[: len(request.files)], files[len(request.files) :]))
     gc.disable()  # rows make no cycles; looking for them takes a tenth of the time
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
     with context.Pool(min(_MAX_PROCESSES, _cores())) as pool:
         for file in files:
             _count(file, pool, LARGE_SAMPLE if request.model is not None else 0, say)
             file.known = _known(file, request.max_length)
-        overlaps = _overlaps(files) if request.validation is not None else []
+        overlaps = [_overlap(*pair) for pair in pairs]
         _tell(files, overlaps, say, done=False)
         for file in files:
             file.compared = _sign(file, pool, say)
             file.known = replace(file.statistics, near=_near_within(file.compared))
-        overlaps = [
-            replace(one, near=_near_across(file, files[-1])) for one, file in zip(overlaps, files, strict=False)
-        ]
+        overlaps = [replace(one, near=_near_across(*pair)) for one, pair in zip(overlaps, pairs, strict=True)]
     if request.model is not None:
         _tell(files, overlaps, say, done=False)
         _count_tokens(files, overlaps, request, say)
@@ -237,18 +236,15 @@ def _repeats(
     return Repeats(len(later), examined, list(pairs))
 
 
-def _overlaps(files: Sequence[_File]) -> list[Overlap]:
+def _overlap(file: _File, validation: _File) -> Overlap:
     import numpy as np
 
-    *training, validation = files
-    wanted, found = _hashes(validation), []
-    for file in training:
-        hashes, first = np.unique(_hashes(file), return_index=True)
-        place = np.minimum(np.searchsorted(hashes, wanted), max(0, len(hashes) - 1))
-        equal = np.flatnonzero(hashes[place] == wanted) if len(hashes) else np.empty(0, np.int64)
-        exact = _repeats(validation, file, equal, first[place[equal]], len(wanted))
-        found.append(Overlap(os.fspath(file.source.path), os.fspath(validation.source.path), exact, None))
-    return found
+    wanted = _hashes(validation)
+    hashes, first = np.unique(_hashes(file), return_index=True)
+    place = np.minimum(np.searchsorted(hashes, wanted), max(0, len(hashes) - 1))
+    equal = np.flatnonzero(hashes[place] == wanted) if len(hashes) else np.empty(0, np.int64)
+    exact = _repeats(validation, file, equal, first[place[equal]], len(wanted))
+    return Overlap(os.fspath(file.source.path), os.fspath(validation.source.path), exact, None)
 
 
 def _sign(file: _File, pool: Pool, say: Say) -> _Signed:
@@ -280,7 +276,7 @@ def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:
         row = row_in(source, number, line)
         if isinstance(row, Row):
             lines.append(number)
-            hashes.append(hash(texts_of(row)))
+            hashes.append(hash(text_of_row(row)))
             signatures.append(signature(compared_text(row)))
     signed = np.array(signatures, np.uint32).reshape(len(lines), NUMBERS)
     return _Signed(np.array(lines, np.int64), np.array(hashes, np.int64), signed)

@@ -82,7 +82,7 @@ def test_rows_that_are_nearly_equal_are_found_and_those_that_only_begin_alike_ar
     alike = [{"question": f"What is the capital of country {n}?", "answer": f"City {n}"} for n in range(20)]
     validation = [{"question": "Question 3", "answer": words(3).upper()}, base[9], {"question": "new", "answer": "n"}]
     train = written(tmp_path / "train.jsonl", [*base, near, *alike, base[2]])
-    found = last(Request([train], written(tmp_path / "valid.jsonl", validation)))
+    found = last(Request([train], [written(tmp_path / "valid.jsonl", validation)]))
     file, overlap = found.files[0], found.overlaps[0]
 
     assert (file.duplicates.first, file.near and file.near.first) == ([(72, 3)], [(51, 8)])
