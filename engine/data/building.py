@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.data import spellings
-from engine.data.messages import history_of, messages_of, structured, transcript
+from engine.data.messages import conversation, history_of, messages_of, structured, transcript
 from engine.data.row import Message, kind_of_value
 
 Record = Mapping[str, Any]
@@ -33,9 +33,9 @@ def pair(record: Record, columns: Columns) -> Parts | str:
     for name in (question, answer):  # those a user names may be missing in one record
         if name not in record:
             return f"it has no column {name[:60]!r}"
-    asked, said = structured(record[question]), structured(record[answer])
-    if isinstance(asked, list) and isinstance(said, list):
-        split = _split(messages_of(asked), messages_of(said))
+    before, after = conversation(record[question]), conversation(record[answer])
+    if isinstance(before, list) and isinstance(after, list) and not isinstance(record[answer], dict):
+        split = _split(messages_of(before), messages_of(after))
         return split if isinstance(split, str) else Parts(_with_system(record, columns, split[0]), split[1])
     asked, said = record[question], record[answer]
     for name, value in ((question, asked), (answer, said)):
@@ -211,24 +211,21 @@ def _before(record: Record, columns: Columns) -> list[Message] | str:
     name = columns.get("prompt", "")
     if name not in record:
         return []
-    value = structured(record.get(name))
-    if isinstance(value, list):
-        return messages_of(value, name)
     value = record.get(name)
+    if not isinstance(value, dict) and (found := conversation(value)) is not None:
+        return messages_of(found, name)
     if not isinstance(value, str):
         return f"{name} is {kind_of_value(value)}, not text"
     return _asked(record, columns, value) if value.strip() else f"{name} is empty"
 
 
 def _answer(value: object, name: str) -> list[Message] | str:
-    value = structured(value)
-    if isinstance(value, str):
-        return [{"role": "assistant", "content": value}]
-    if isinstance(value, dict):
-        value = [value]
-    if not isinstance(value, list):
+    held = conversation(value)
+    if held is None:
+        if isinstance(value, str):
+            return [{"role": "assistant", "content": value}]
         return f"{name} is {kind_of_value(value)}, not text"
-    found = messages_of(value, name)
+    found = messages_of(held, name)
     return f"{name}: {found}" if isinstance(found, str) else found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -47,7 +48,38 @@ def parse_line(line: bytes) -> dict[str, Any]:
         raise LineProblem(why_not_json(line)) from None
     if not isinstance(record, dict):
         raise LineProblem(f"a JSON object is needed, not {kind_of_value(record)}")
+    # Escaped quotation marks are no ends of keys. Where there are more ends than keys, one may stand twice.
+    if line.count(b'":') - line.count(b'\\":') > _count_keys(record) and (twice := _key_twice(line)):
+        raise LineProblem(f"the key {twice[:60]!r} stands twice")
     return record
+
+
+def _count_keys(record: dict[str, Any]) -> int:
+    number, waiting = 0, list[Any]([record])
+    while waiting:  # not recursive: what was parsed may be nested deeper than Python can go
+        value = waiting.pop()
+        if isinstance(value, dict):
+            number += len(value)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return number
+
+
+def _key_twice(line: bytes) -> str:
+    """Return a key that an object of the line has twice; empty when there is none."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [name for name, _ in pairs]
+            found.append(next(name for name in names if names.count(name) > 1))
+        return made
+
+    with contextlib.suppress(ValueError, RecursionError):  # then it is an oddity of another kind
+        json.loads(line, object_pairs_hook=look)
+    return found[0] if found else ""
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,10 +65,26 @@ def looks_like_messages(value: object) -> bool:
     value = structured(value)
     if not isinstance(value, list) or not value:
         return False
-    first = value[0]
-    if _turn(first) is not None:
-        return True
-    return isinstance(first, dict) and any(set(keys) <= set(first) for keys in MESSAGE_KEYS)
+    return _turn(value[0]) is not None or _is_message(value[0])
+
+
+def conversation(value: object) -> list[Any] | None:
+    """Return the messages that a value is or, as text, spells; None when it is a text, or anything else.
+
+    An answer that is JSON itself stays a text.
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return [value]
+    found = structured(value)
+    if isinstance(found, dict) and _is_message(found):
+        return [found]
+    return found if isinstance(found, list) and looks_like_messages(found) else None
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and any(set(keys) <= set(value) for keys in MESSAGE_KEYS)
 
 
 def structured(value: object) -> object:
@@ -78,10 +95,12 @@ def structured(value: object) -> object:
         return json.loads(value)
     except (ValueError, RecursionError):
         pass
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # MemoryError: its parser's word for "too deep"
-        return value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in foreign text
+        try:
+            return ast.literal_eval(value.strip())
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # MemoryError: nested too deeply
+            return value
 
 
 def history_of(value: object) -> list[Message] | str:

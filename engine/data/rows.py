@@ -127,7 +127,8 @@ def check_file(
         )
         raise DataError(
             f"{shown(path)} has {what} ({told}{more}).",
-            remedy=f"Correct or delete those {unit}s. Nothing was started.",
+            remedy=f"Correct or delete those {unit}s; `ftconsole data convert FILE -o OUT --to messages` leaves them "
+            "out. Nothing was started.",
         )
     if not rows:
         why = f": {problems[0].reason} ({unit} {problems[0].line})" if problems else ""

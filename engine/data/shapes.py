@@ -20,7 +20,7 @@ from engine.data.building import pair as build_pair
 from engine.data.building import preference as build_preference
 from engine.data.building import text as build_text
 from engine.data.building import tokenised as build_tokenised
-from engine.data.messages import MESSAGE_KEYS, looks_like_messages, structured
+from engine.data.messages import MESSAGE_KEYS, conversation, looks_like_messages, structured
 from engine.data.row import KINDS, Kind, Problem, Row
 
 Record = Mapping[str, Any]
@@ -69,7 +69,7 @@ class _Names:
     def get(self, name: str) -> str | None:
         """Return the record's own name of a column that it has."""
         found = self.names.get(name)
-        return found if found is not None and (self.with_null or self.record[found] is not None) else None
+        return found if found is not None and (self.with_null or _holds(self.record[found])) else None
 
     def first(self, names: Sequence[str]) -> str | None:
         return next((found for name in names if (found := self.get(name)) is not None), None)
@@ -80,7 +80,7 @@ class _Names:
             first, second = self.names.get(one), self.names.get(other)
             if first is None or second is None or first == second:
                 continue
-            if self.with_null or self.record[first] is not None or self.record[second] is not None:
+            if self.with_null or _holds(self.record[first]) or _holds(self.record[second]):
                 return first, second
         return None
 
@@ -188,10 +188,15 @@ def _fits(record: Record, recognised: Recognised, shape: Shape) -> bool:
             continue
         if column not in record:
             return False
-        something = something or record[column] is not None
+        something = something or _holds(record[column])
     if something or recognised.given:
         return True
     return _fit(record) is None  # a record of nothing but null is a bad row of this shape
+
+
+def _holds(value: object) -> bool:
+    """Whether there is something in a column. Tables have no null but empty text."""
+    return value is not None and value != ""
 
 
 def _fit(record: Record) -> tuple[Shape, Columns] | None:
@@ -236,7 +241,7 @@ def _find_preference(names: _Names, *, as_messages: bool) -> Columns | None:
     if columns is None:
         return None
     values = [names.value(columns[field]) for field in ("chosen", "rejected") if field in columns]
-    structures = "messages" in columns or any(isinstance(structured(value), (list, dict)) for value in values)
+    structures = "messages" in columns or any(conversation(value) is not None for value in values)
     return columns if structures == as_messages else None
 
 
@@ -244,7 +249,7 @@ def _preference_columns(names: _Names) -> Columns | None:
     question = names.first(spellings.QUESTIONS)
     messages = _messages_column(names)
     pair = names.pair(spellings.CHOSEN_REJECTED)
-    if pair is not None and not (names.with_null or names.value(pair[1]) is not None):
+    if pair is not None and not (names.with_null or _holds(names.value(pair[1]))):
         pair = None  # files of several shapes fill the columns of the others with null
     if pair is not None:
         columns = {"chosen": pair[0], "rejected": pair[1]}

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from engine.data.files import Record, counts_lines, format_of, records, shown
 from engine.data.jsonl import lines
 from engine.data.row import Problem
-from engine.errors import UsageError
+from engine.errors import DataError, UsageError
 
 WRITTEN_ENDINGS = (".jsonl", ".ndjson")
 
@@ -64,8 +64,11 @@ def as_line(value: Any) -> bytes:
 
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # a whole number of more than 64 bits
-        return json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    except TypeError:  # a whole number of more than 64 bits, or nested deeper than 254
+        try:
+            return json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        except RecursionError:
+            raise DataError("A row is nested too deeply to be written.", remedy="Remove it.") from None
 
 
 def with_lines(path: Path) -> Iterator[tuple[Record | Problem, bytes]]:

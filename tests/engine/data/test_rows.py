@@ -13,7 +13,8 @@ import pytest
 
 from engine.data import jsonl
 from engine.data.rows import Problem, Row, check_file, parse_row, read_rows, row_at
-from engine.data.spellings import PAIRS
+from engine.data.shapes import recognise, row_of
+from engine.data.spellings import CHOSEN_REJECTED, FIELDS, PAIRS
 from engine.errors import DataError, NotFound
 from tests.engine.faults import permissions_hold
 
@@ -112,6 +113,38 @@ def test_null_keys_of_another_shape_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ['{"role": "none"}', "[{'a': 1}]", '[{"role": 1}, 2]', "[[1, 2], [3]]", '{"a":":": 1', '{"x": {1: []}}']
+)
+def test_a_text_that_looks_like_a_structure_stays_a_text(text: str) -> None:
+    assert row({"prompt": text, "completion": text}).completion == [{"role": "assistant", "content": text}]
+    pair = one({"prompt": text, "chosen": text, "rejected": "c"})
+    assert isinstance(pair, Row)
+    assert (pair.prompt[0]["content"], pair.completion[0]["content"]) == (text, text)
+
+
+def test_no_record_is_too_odd_to_be_told() -> None:
+    dice = random.Random(5)
+    names = [*FIELDS, *CHOSEN_REJECTED[0], "instruction", "output", "conversations", "good", "bad", "kto_tag", "", "x"]
+    values: list[Any] = [
+                         None, "", "a", 0, 1, -1.5, True, [], {}, [[]], [None], ["a"], ["a", "b"], [[1]], [{}], {"a": {}},
+                         [USER], [USER, ASSISTANT], ASSISTANT, [{"from": 5, "value": []}], [{"human": "a"}],
+                         "[{", "{'a':",
+                         "human: a\nbot: b", [["a", "b"]], [1, 2], 10**30]  # fmt: skip
+    read = 0
+    for _ in range(4_000):
+        records = [{name: dice.choice(values) for name in dice.sample(names, dice.randrange(5))} for _ in range(3)]
+        recognised = recognise(records)
+        for record in records:
+            found = row_of(record, recognised, PATH, 1)
+            read += isinstance(found, Row)
+            if isinstance(found, Row) and found.kind in ("sft", "preference", "kto"):
+                assert found.prompt
+                assert found.completion[-1]["role"] == "assistant"
+            assert isinstance(found, Row) or found.reason
+    assert read > 100
+
+
+@pytest.mark.parametrize(
     ("metadata", "kept", "kind"),
     [
         ({"dataset_type": "retain", "answer": "hi"}, {"dataset_type": "retain", "answer": "hi"}, "retain"),
@@ -190,6 +223,8 @@ def test_a_row_that_cannot_be_learned_from_says_why(record: dict[str, Any], said
         (b'{"a": "\\ud83d"}', "not standard JSON (NaN, a lone surrogate or a number out of range)"),
         (b'{"a": 1e999}', "not standard JSON (NaN, a lone surrogate or a number out of range)"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "nested too deeply"),
+        (b'{"instruction": "a", "output": "b", "output": "c"}', "the key 'output' stands twice"),
+        (b'{"messages": [{"role": "user", "role": "user", "content": "\\":\\":"}]}', "the key 'role' stands twice"),
         (b"hello", "Expecting value at column 1"),
         (b"<html><body>404</body></html>", "this is a web page"),
         (b"[", "this is a JSON array"),
