@@ -6,10 +6,17 @@ import argparse
 import sys
 import time
 
-from benchmarks import console, data, history, leet, training
+from benchmarks import console, data, history, leet, masks, training
 from benchmarks.figures import Figure, machine, table, write
 
-ALL = {**training.BENCHMARKS, **console.BENCHMARKS, **history.BENCHMARKS, **leet.BENCHMARKS, **data.BENCHMARKS}
+ALL = {
+    **training.BENCHMARKS,
+    **console.BENCHMARKS,
+    **history.BENCHMARKS,
+    **leet.BENCHMARKS,
+    **masks.BENCHMARKS,
+    **data.BENCHMARKS,
+}
 
 
 def main() -> int:

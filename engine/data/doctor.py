@@ -291,10 +291,7 @@ class _Examination:
         limit = self.asked.max_length
         if limit is None or self.template is None:
             return
-        # 4 bytes is the longest a character can be; the last 2 are for a space some tokenizers put in front.
-        if not self.template.may_grow and len(rendered) * 4 + 2 <= limit:
-            return
-        if not self.template.may_grow and len(rendered.encode(errors="replace")) + 2 <= limit:
+        if not self._may_reach(rendered, limit):
             return
         prompt = ""
         if row.prompt and self.asked.completion_only_loss:
@@ -313,12 +310,21 @@ class _Examination:
             return
         whole = template.encode_all([one.rendered for one in long])
         over = [(one.row, one.prompt, ids) for one, ids in zip(long, whole, strict=True) if len(ids) > limit]
-        prompts = template.encode_all([prompt for _, prompt, _ in over])
-        for (row, prompt, ids), prompt_ids in zip(over, prompts, strict=True):
+        asked = [prompt if self._may_reach(prompt, limit) else "" for _, prompt, _ in over]
+        prompts = iter(template.encode_all([prompt for prompt in asked if prompt]))
+        for (row, _, ids), prompt in zip(over, asked, strict=True):
+            prompt_ids = next(prompts) if prompt else []
             if prompt and _common(prompt_ids, ids) >= limit:
                 self._list("trains-on-nothing", row.path, row.line, f"its question has {len(prompt_ids)} tokens")
             else:
                 self._list("answer-cut", row.path, row.line, f"{len(ids)} tokens")
+
+    def _may_reach(self, text: str, limit: int) -> bool:
+        """Whether a text may have `limit` tokens. A token is a byte or more; some tokenizers put a space in front."""
+        assert self.template is not None
+        if self.template.may_grow or len(text) + 2 >= limit:
+            return True
+        return len(text) * 4 + 2 >= limit and len(text.encode(errors="replace")) + 2 >= limit
 
     # -- the whole -------------------------------------------------------------------------------------------
 
