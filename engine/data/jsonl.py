@@ -49,7 +49,8 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise LineProblem(f"a JSON object is needed, not {kind_of_value(record)}")
     # Escaped quotation marks are no ends of keys. Where there are more ends than keys, one may stand twice.
-    if line.count(b'":') - line.count(b'\\":') > _count_keys(record) and (twice := _key_twice(line)):
+    ends = line.count(b'":') - line.count(b'\\":')
+    if ends > len(record) and ends > _count_keys(record) and (twice := _key_twice(line)):
         raise LineProblem(f"the key {twice[:60]!r} stands twice")
     return record
 
@@ -60,9 +61,8 @@ def _count_keys(record: dict[str, Any]) -> int:
         value = waiting.pop()
         if isinstance(value, dict):
             number += len(value)
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+            value = value.values()
+        waiting += [each for each in value if isinstance(each, (dict, list))]
     return number
 
 

@@ -78,6 +78,8 @@ def conversation(value: object) -> list[Any] | None:
     if isinstance(value, dict):
         return [value]
     found = structured(value)
+    if found is value:  # nearly always
+        return None
     if isinstance(found, dict) and _is_message(found):
         return [found]
     return found if isinstance(found, list) and looks_like_messages(found) else None

@@ -126,10 +126,24 @@ def test_no_record_is_too_odd_to_be_told() -> None:
     dice = random.Random(5)
     names = [*FIELDS, *CHOSEN_REJECTED[0], "instruction", "output", "conversations", "good", "bad", "kto_tag", "", "x"]
     values: list[Any] = [
-                         None, "", "a", 0, 1, -1.5, True, [], {}, [[]], [None], ["a"], ["a", "b"], [[1]], [{}], {"a": {}},
-                         [USER], [USER, ASSISTANT], ASSISTANT, [{"from": 5, "value": []}], [{"human": "a"}],
-                         "[{", "{'a':",
-                         "human: a\nbot: b", [["a", "b"]], [1, 2], 10**30]  # fmt: skip
+        None,
+        "",
+        "a",
+        0,
+        1,
+        -1.5,
+        True,
+        10**30,
+        "[{",
+        "{'a':",
+        "human: a\nbot: b",
+        [],
+        {},
+        [[]],
+        [None],
+    ]
+    values += [["a"], ["a", "b"], [[1]], [{}], {"a": {}}, [USER], [USER, ASSISTANT], ASSISTANT, [["a", "b"]], [1, 2]]
+    values += [[{"from": 5, "value": []}], [{"human": "a"}]]
     read = 0
     for _ in range(4_000):
         records = [{name: dice.choice(values) for name in dice.sample(names, dice.randrange(5))} for _ in range(3)]
