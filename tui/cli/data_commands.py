@@ -129,3 +129,24 @@ def show(
 
     through = data_check.Through(model, chat_template, max_length, tuple(maps or ()))
     return partial(data_check.show, root_of(context).workspace, file, row, through, as_json=as_json)
+
+
+@app.command(help="Count what data files hold. Lengths, roles, kinds, duplicates, overlap.")
+def stats(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Training files, as for convert.")],
+    validation: Annotated[
+        list[str] | None,
+        typer.Option("--validation", metavar="FILE", help="Count, and look for its rows in the others. Repeatable."),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Count its tokens as well.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", min=1, metavar="N", help="Tokens; how many rows are longer.")
+    ] = None,
+    maps: Maps = None,
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import data_stats
+
+    asked = data_stats.Asked(tuple(validation or ()), model, max_length, tuple(maps or ()))
+    return partial(data_stats.stats, root_of(context).workspace, files, asked, as_json=as_json)
