@@ -84,10 +84,14 @@ def _record(value: object) -> dict[str, Any] | LineProblem:
     return LineProblem(f"a JSON object is needed, not {kind_of_value(value)}")
 
 
-def unwrapped(document: Mapping[str, Any]) -> Iterator[dict[str, Any] | LineProblem]:
+def unwrapped(document: Mapping[str, Any], *, within: bool = False) -> Iterator[dict[str, Any] | LineProblem]:
     """Yield the rows inside of an object that is the whole file, or the object where it is a row itself.
 
     `{"data": [...]}`, several lists, whose names are taken as the rows' categories, or columns of texts.
+
+    Args:
+        document: The object.
+        within: It is inside of another, and is not looked into deeper.
     """
     if _are_columns(document):
         for values in zip(*document.values(), strict=True):
@@ -98,7 +102,10 @@ def unwrapped(document: Mapping[str, Any]) -> Iterator[dict[str, Any] | LineProb
         for name, value in document.items()
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
     }
-    if not lists or recognise([document]).shape not in ("unknown", "text"):
+    inside = [value for value in document.values() if isinstance(value, dict)]
+    if not lists and len(inside) == 1 and not within and recognise([document]).shape in ("unknown", "text"):
+        yield from unwrapped(inside[0], within=True)  # {"pairs": {"logic": [...], "ethics": [...]}}
+    elif not lists or recognise([document]).shape not in ("unknown", "text"):
         yield dict(document)
     elif len(lists) > 1 and any(name.lower() in _SPLITS for name in lists):
         names = ", ".join(lists)[:80]

@@ -232,6 +232,30 @@ def test_the_built_in_model_is_found_from_anywhere(workspace: Workspace) -> None
     assert workspace.lasting_model("tiny") == "tiny"
 
 
+def test_a_folder_and_a_cached_data_set_have_the_files_of_a_split(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "hf"
+    monkeypatch.setenv("HF_HOME", str(cache))
+    for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    snapshot = cache / "hub" / "datasets--ada--pairs" / "snapshots" / "abc"
+    for folder in (workspace.datasets / "mine", snapshot):
+        folder.mkdir(parents=True)
+        for name in ("train-0.jsonl", "train-1.jsonl", "val.jsonl"):
+            (folder / name).write_text("{}\n")
+    for text, folder in (("datasets/mine", workspace.datasets / "mine"), ("ada/pairs", snapshot)):
+        assert workspace.data_files(text, "train") == (folder / "train-0.jsonl", folder / "train-1.jsonl")
+        assert workspace.data_files(text, "validation") == (folder / "val.jsonl",)
+        assert workspace.lasting_path(text) == text
+        with pytest.raises(NotFound, match=r"no data files for test\. It has train, validation"):
+            workspace.data_files(text, "test")
+    one = workspace.datasets / "mine" / "val.jsonl"
+    assert workspace.data_files("datasets/mine/val.jsonl", "train") == (one,)
+    with pytest.raises(NotFound, match="no data file 'ada/other'"):
+        workspace.data_files("ada/other", "train")
+
+
 def test_a_model_of_the_workspace_goes_by_its_folders_name(workspace: Workspace) -> None:
     config = put(workspace.models / "tiny" / "config.json")
     assert workspace.model("tiny") == ModelReference("folder", "tiny", config.parent, None)

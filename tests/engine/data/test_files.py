@@ -118,12 +118,13 @@ def test_messages_and_marks_are_read_from_a_table(tmp_path: Path) -> None:
 def test_rows_in_lists_by_category_keep_it(tmp_path: Path) -> None:
     path = tmp_path / "corpus.json"
     pairs = {"ethics": [{"prompt": "a", "bad": "c", "good": "b"}], "logic": [{"prompt": "d", "bad": "f", "good": "e"}]}
-    path.write_text(json.dumps({"about": "pairs", **pairs}, indent=2))
-    found = [row for row in read_rows(path) if isinstance(row, Row)]
-    assert [(row.category, row.kind, row.rejected[0]["content"]) for row in found] == [
-        ("ethics", "preference", "c"),
-        ("logic", "preference", "f"),
-    ]
+    for document in ({"about": "pairs", **pairs}, {"about": "pairs", "pairs": pairs}):
+        path.write_text(json.dumps(document, indent=2))
+        found = [row for row in read_rows(path) if isinstance(row, Row)]
+        assert [(row.category, row.kind, row.rejected[0]["content"]) for row in found] == [
+            ("ethics", "preference", "c"),
+            ("logic", "preference", "f"),
+        ]
 
 
 # -- damage --------------------------------------------------------------------------------------------------
