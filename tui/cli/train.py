@@ -78,12 +78,12 @@ def given(asked: Asked, workspace: Workspace) -> GivenConfig:
         )
     settings = preset(asked.preset) if asked.preset is not None else GivenConfig({})
     if asked.config is not None:
-        settings = load(_found(asked.config, workspace)).over(settings)
+        settings = load(found_file(asked.config, workspace)).over(settings)
     settings = settings.override(asked.sets)
     return settings.for_dev() if asked.dev else settings
 
 
-def _found(path: str, workspace: Workspace) -> Path:
+def found_file(path: str, workspace: Workspace) -> Path:
     """Return the file: from the current folder, or else from the workspace."""
     here = Path(path)
     inside = workspace.path / path

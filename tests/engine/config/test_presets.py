@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from engine.config.automatic import Facts, decide
+from engine.config.catalogue import catalogue
 from engine.config.load import preset
+from engine.config.model import RunConfig, settled
 from engine.config.presets import presets
+from engine.hardware.memory import Batch, estimate
+from engine.hardware.model_shape import find_shape
+from engine.workspace import Workspace
 
 NAMES = [known.name for known in presets()]
 
@@ -46,3 +54,54 @@ def test_retain_and_unlearn_has_the_defaults_of_its_table() -> None:
 def test_the_preset_for_small_data_leaves_what_follows_from_the_data_to_it() -> None:
     config = preset("small-dataset").check()
     assert {config.lora.r, config.lora.lora_alpha, config.data.max_length, config.training.num_train_epochs} == {"auto"}
+
+
+def test_a_development_run_is_one_epoch_in_4_bits_over_the_small_file() -> None:
+    config = preset("retain-unlearn-dev").check()
+    assert config.data.train == [config.data.dev] == ["datasets/dev/dev_subset.jsonl"]
+    assert (config.lora.r, config.lora.lora_alpha, config.data.max_length) == (8, 16, 512)
+    assert (config.training.num_train_epochs, config.training.per_device_train_batch_size) == (1, 2)
+    assert config.model.load_in_4bit
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "keys"),
+    [
+        ("retain-unlearn", "retain-unlearn-4bit", {"model.load_in_4bit"}),
+        ("domain-voice", "domain-voice-3b", {"model.name"}),
+    ],
+)
+def test_a_variant_differs_in_what_its_name_says(name: str, other: str, keys: set[str]) -> None:
+    one, two = preset(name).settings, preset(other).settings
+    values = {
+        key: (one[key].value if key in one else None, two[key].value if key in two else None) for key in {*one, *two}
+    }
+    assert {key for key, (before, after) in values.items() if before != after} == keys
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("freethought-sft", 12),
+        ("retain-unlearn-4bit", 8),
+        ("retain-unlearn", 16),
+        ("size-0.5b", 8),
+        ("size-1.5b", 16),
+        ("size-3b", 24),
+        ("size-7b-4bit", 24),
+    ],
+)
+def test_a_preset_fits_the_card_it_is_for(name: str, gigabytes: int) -> None:
+    workspace = Workspace(Path("/"))
+    given = preset(name)
+    written = given.override([] if "data.train" in given.settings else ["data.train=a.jsonl"]).check()
+    entry = catalogue(workspace)[written.model.name]
+    decisions, _ = decide(written, Facts(2000, device="cuda", num_parameters=entry.num_parameters))
+    values = written.model_dump()
+    for key, decision in decisions.items():
+        section, _, setting = key.partition(".")
+        values[section][setting] = decision.value
+    config = RunConfig.model_validate(values)
+    batch = Batch(settled(config.training.per_device_train_batch_size), settled(config.data.max_length))
+    shape = find_shape(workspace.model(config.model.name), entry)
+    assert estimate(config, shape, kind="cuda", batch=batch).total_bytes < gigabytes * 1e9

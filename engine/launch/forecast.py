@@ -1,0 +1,83 @@
+"""What a settled configuration comes to: memory of its largest batch, steps, tokens and, from a probe, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.config.automatic import num_optimizer_steps
+from engine.config.catalogue import catalogue
+from engine.config.model import settled
+from engine.hardware.memory import Batch, Estimate
+from engine.hardware.model_shape import ModelShape, find_shape
+from engine.launch.prepare import Settled
+from engine.launch.probe import Probed, predict
+from engine.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Before anything is loaded."""
+
+    memory: Estimate
+    shape: ModelShape
+    num_steps: int
+    """Optimizer steps; packing makes fewer."""
+    num_tokens: int | None
+    """Of all training rows in all epochs, padding aside. None when the tokenizer is not on this machine."""
+
+
+def forecast(workspace: Workspace, given: Settled) -> Forecast:
+    """Return what a configuration comes to on this machine.
+
+    Raises:
+        NotEstimated: Nothing on this machine says how large the model is.
+    """
+    config = given.resolved.config
+    shape = find_shape(given.model, catalogue(workspace).get(config.model.name))
+    return Forecast(predict(given, shape, largest_batch(given)), shape, num_steps(given), num_tokens(given))
+
+
+def largest_batch(given: Settled) -> Batch:
+    """Return the largest batch there will be: as long as the longest row sampled, at most `data.max_length`."""
+    config = given.resolved.config
+    length = settled(config.data.max_length)
+    if given.facts.lengths is not None and not config.data.packing:
+        length = min(length, given.facts.lengths.longest)
+    return Batch(settled(config.training.per_device_train_batch_size), length)
+
+
+def num_steps(given: Settled) -> int:
+    """Return the optimizer steps of the run, packing aside."""
+    training = given.resolved.config.training
+    return training.max_steps or num_optimizer_steps(
+        given.facts.num_train_examples,
+        settled(training.per_device_train_batch_size),
+        settled(training.gradient_accumulation_steps),
+        settled(training.num_train_epochs),
+    )
+
+
+def num_tokens(given: Settled) -> int | None:
+    """Return the tokens that the run will see, from the sampled rows; None when they could not be tokenised."""
+    config, lengths = given.resolved.config, given.facts.lengths
+    if lengths is None:
+        return None
+    limit = settled(config.data.max_length)
+    mean = sum(min(length, limit) for length in lengths.sorted_lengths) / lengths.counted
+    training = config.training
+    if training.max_steps is not None:
+        batch = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
+        return round(mean * training.max_steps * batch)
+    return round(mean * given.facts.num_train_examples * settled(training.num_train_epochs))
+
+
+def training_seconds(found: Probed, tokens: int | None) -> float | None:
+    """Return how long the training itself will take at the probe's speed; None when that cannot be told.
+
+    Loading, evaluations and checkpoints come on top. Short rows are padded to the longest of their batch, which the
+    probe's rows hardly are, so a run of very uneven rows takes longer.
+    """
+    best = found.best
+    if best is None or not best.tokens_per_second or tokens is None:
+        return None
+    return tokens / best.tokens_per_second
