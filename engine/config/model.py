@@ -171,7 +171,8 @@ class DataSection(Section):
     )
     accept: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]+(-[a-z]+)+$")]], BeforeValidator(as_list)] = Field(
         default=[],
-        description="What `ftconsole data check` finds grave, by its code, and the run is to start with all the same.",
+        description="Codes of what `ftconsole data check` finds grave, where the run is to start all the same; "
+        "they are listed in command-line.md.",
         json_schema_extra={"accepts": "a code, such as answer-cut, or a list of codes"},
     )
 
@@ -348,6 +349,11 @@ class LaunchSection(Section):
 
     grace_seconds: Annotated[float, Ge(0), Le(3600)] = Field(
         default=10.0, description="How long a worker told to stop at once may take before it is killed."
+    )
+    retry_smaller_batch: bool = Field(
+        default=True,
+        description="When memory runs out in a training step, go on from the newest checkpoint with fewer rows at a "
+        "time and more of them accumulated: every step still learns from the same rows.",
     )
 
 

@@ -276,11 +276,12 @@ class _Examination:
             self._tell("template-endless", "grave", error.message.rstrip("."), error.remedy)
             self.template = None  # once is enough: every row would take as long
             return
-        answer = said.strip()
+        answer, ends = said.strip(), tuple(template.ends)
         at = rendered.rfind(answer)
         if at < 0 or (row.prompt and row.prompt[-1]["content"].strip() not in rendered):
             self._list("template-ignores-content", row.path, row.line, "")
-        elif not any(rendered.find(end, at + len(answer)) >= 0 for end in template.ends):
+        # First by how it ends: a short answer may stand in the end token itself.
+        elif not rendered.rstrip().endswith(ends) and all(rendered.find(end, at + len(answer)) < 0 for end in ends):
             self._list("eos-not-trained", row.path, row.line, "")
         bos = template.special.get("bos_token", "")
         if bos and bos not in template.ends and rendered.startswith(bos + bos):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 
 Grade = Literal["grave", "warning", "note"]
 SHOWN_LINES = 20
@@ -18,7 +18,6 @@ CODES: Mapping[str, str] = {
     "mixed-shapes": "rows of several kinds in one split",
     "no-rows": "no row to learn from",
     "template-missing": "the model has no chat template",
-    "template-unknown": "the tokenizer is not on this machine yet",
     "template-refuses": "conversations the chat template refuses",
     "template-endless": "a chat template that does not end",
     "template-ignores-content": "text the chat template leaves out",
@@ -90,8 +89,14 @@ class Report:
         """Raise when something grave was found that nobody accepted.
 
         Raises:
+            ConfigError: What is accepted is no finding there is.
             DataRefused: With all of it, and how to start all the same.
         """
+        if unknown := [code for code in accepted if code not in CODES]:
+            raise ConfigError(
+                [f"data.accept: {code[:60]} is nothing that `ftconsole data check` finds" for code in unknown],
+                remedy=f"Its findings are {', '.join(CODES)}.",
+            )
         grave = [one for one in self.findings if one.grade == "grave" and one.code not in accepted]
         if not grave:
             return

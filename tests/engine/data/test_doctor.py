@@ -13,7 +13,7 @@ import pytest
 from engine.data import doctor
 from engine.data.doctor import Asked, Cancelled, examine_apart, examine_files
 from engine.data.findings import CODES, DataRefused, Finding, Report
-from engine.errors import EngineError
+from engine.errors import ConfigError, EngineError
 from tests.chat_models import FAMILIES, TEMPLATES, Family, write_tokenizer
 
 Row = dict[str, Any]
@@ -197,6 +197,18 @@ def test_an_examination_can_be_cancelled(model: Path, tmp_path: Path) -> None:
     assert len(seen) == 1
     with pytest.raises(Cancelled):
         examine_apart(Asked((str(path),), {}, str(model)), cancelled=lambda: True)
+
+
+def test_an_answer_that_stands_in_the_end_token_has_an_end_all_the_same(examine: Callable[..., Report]) -> None:
+    rows = good()
+    for row, answer in zip(rows, ("end", "im", "|", "m_e"), strict=False):
+        row["output"] = answer
+    assert examine(rows).findings == ()
+
+
+def test_what_is_accepted_must_be_something_that_is_found(examine: Callable[..., Report]) -> None:
+    with pytest.raises(ConfigError, match="answers-cut is nothing"):
+        examine(good()).refuse(["answers-cut"])
 
 
 def test_every_code_the_doctor_gives_is_declared() -> None:

@@ -1,0 +1,64 @@
+"""A run whose data would be wasted is refused before it is made, wherever it is started from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.load import loads
+from engine.data.findings import DataRefused
+from engine.data.templates import local_folder
+from engine.launch.examined import examine_run
+from engine.launch.prepare import new_run, settle
+from engine.workspace import ModelReference, Workspace
+from tests.engine.training.conftest import config_text, rows, small_model, write_rows
+
+__all__ = ["config_text", "small_model"]  # fixtures
+
+ConfigText = Callable[..., str]
+
+
+@pytest.fixture
+def workspace(config_text: ConfigText, tmp_path: Path) -> Workspace:
+    config_text()
+    longer = [{**row, "instruction": row["instruction"] * 20} for row in rows(count=8)]
+    write_rows(tmp_path / "workspace" / "data" / "long.jsonl", longer)
+    return Workspace(tmp_path / "workspace")
+
+
+WASTED = {"train": "data/long.jsonl", "validation": {}, "max_length": 64}
+UNMEASURED: dict[str, Any] = {"eval_steps": None, "prompts": []}
+
+
+def test_nothing_is_made_of_a_run_that_would_learn_nothing(workspace: Workspace, config_text: ConfigText) -> None:
+    given = loads(config_text(data=WASTED, evaluation=UNMEASURED), "run.yaml")
+    with pytest.raises(DataRefused, match=r"8 rows of 8 teach nothing.*\(trains-on-nothing, long\.jsonl lines 1, 2, 3"):
+        new_run(workspace, given)
+    assert not workspace.runs.exists()
+    accepted = loads(config_text(data={**WASTED, "accept": "trains-on-nothing"}, evaluation=UNMEASURED), "run.yaml")
+    assert new_run(workspace, accepted).config.is_file()
+
+
+def test_from_a_thread_of_the_console_another_process_is_asked(workspace: Workspace, config_text: ConfigText) -> None:
+    about = settle(workspace, loads(config_text(data=WASTED, evaluation=UNMEASURED), "run.yaml"))
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(examine_run, about).result() == examine_run(about)
+
+
+def test_a_hub_model_is_looked_for_in_the_cache(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    model = ModelReference("hub", "org/name", None, None)
+    assert local_folder(model) is None
+    place = tmp_path / "models--org--name"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0123abc")
+    assert local_folder(model) is None
+    (place / "snapshots").mkdir()
+    (place / "snapshots" / "0123abc").symlink_to(small_model)
+    assert local_folder(model) == place / "snapshots" / "0123abc"
