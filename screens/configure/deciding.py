@@ -64,7 +64,7 @@ class Deciding:
 
     def about(self, draft: Draft) -> None:
         """Decide for this draft, soon."""
-        self._draft = draft
+        self._draft, self._decided_for = draft, None
         self._again.set()
 
     async def run(self) -> None:

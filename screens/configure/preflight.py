@@ -22,13 +22,14 @@ from engine.errors import EngineError
 from engine.hardware.logout import logout
 from engine.hardware.model_shape import NotEstimated
 from engine.launch.examined import examine_run
+from engine.launch.forecast import forecast, num_steps
 from engine.launch.prepare import Settled, settle
 from engine.runs.directory import free_name
 from engine.runs.provenance import cached_commit
 from engine.runs.summary import summarise_all
 from engine.workspace import Workspace
 from screens.configure.memory import Memory, sentence
-from screens.configure.worker import given, memory, refusal, steps
+from screens.configure.worker import as_arguments, given, refusal
 
 Grade = Literal["ok", "note", "warning", "grave"]
 _GB = 10**9
@@ -79,7 +80,9 @@ def _settings(found: Settled) -> Item:
     config = found.resolved.config
     training = config.training
     rows = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
-    said = f"{steps(found):,} steps of {rows} rows, {found.facts.num_train_examples:,} rows on {config.model.device}"
+    said = (
+        f"{num_steps(found):,} steps of {rows} rows, {found.facts.num_train_examples:,} rows on {config.model.device}"
+    )
     return Item("settings", "ok", said)
 
 
@@ -149,7 +152,7 @@ def _machine(workspace: Workspace, found: Settled) -> Iterator[Item]:
     config = found.resolved.config
     each = 0
     try:
-        needed = Memory(**memory(workspace, found))
+        needed = Memory(**as_arguments(forecast(workspace, found).memory))
     except NotEstimated as error:
         yield Item("memory", "note", error.message, "m in the form tries two steps and measures.")
     else:
@@ -163,7 +166,7 @@ def _machine(workspace: Workspace, found: Settled) -> Iterator[Item]:
         each = needed.components["adapter"] + needed.components["optimizer"]
     folder = workspace.runs if workspace.runs.is_dir() else workspace.path
     free = shutil.disk_usage(folder).free
-    count = num_checkpoints(config, steps(found))
+    count = num_checkpoints(config, num_steps(found))
     size = f", {_size(count * each)} at most" if each else ""
     said = f"{count} checkpoint{'s' if count > 1 else ''} at once{size}; {_size(free)} free"
     if free < max(_GB, 2 * count * each):

@@ -76,6 +76,8 @@ class ConfigureScreen(ConsoleScreen):
                 tooltip="Begin with the settings of an earlier run"),
         Binding("c", "compare", "Compare", id="configure.compare",
                 tooltip="List what differs from a run, a preset or a file; again: list everything"),
+        Binding("m", "memory", "Memory", show=False, id="configure.memory",
+                tooltip="What it takes of memory, part by part; two real steps measure it"),
         Binding("equals_sign", "take", "Take theirs", key_display="=", id="configure.take",
                 tooltip="Take the value it is compared with"),
         Binding("exclamation_mark", "problems", "Problems", key_display="!", id="configure.problems",
@@ -189,6 +191,22 @@ class ConfigureScreen(ConsoleScreen):
         problem = await choosing.ask_for_problem(self.app, self.reading.problems)
         if problem is not None:
             self._go_to(key_of(problem))
+
+    @work(exclusive=True, group="ask", description="Looking at memory", exit_on_error=False)
+    async def ask_about_memory(self) -> None:
+        """Show memory part by part, measure it if that is wanted, and take the batch that is chosen."""
+        from screens.configure.memory_dialog import MemoryDialog
+
+        decided = self._deciding.decided
+        dialog = MemoryDialog(
+            self.workspace, self.draft, decided.memory, decided.without_memory,
+            ascii_only=self.terminal.glyphs == "ascii",
+        )  # fmt: skip
+        rows = await self.app.push_screen_wait(dialog)
+        if rows is not None:
+            self.change(self.draft.put("training.per_device_train_batch_size", rows))
+        elif dialog.found is not None:
+            self._deciding.about(self.draft)  # what was measured corrects what is predicted
 
     @work(exclusive=True, group="start", description="Starting the run", exit_on_error=False)
     async def ask_and_start(self) -> None:
@@ -564,6 +582,15 @@ class ConfigureScreen(ConsoleScreen):
         if self.draft.path == before.path:
             self.draft = replace(self.draft, saved=before.saved)
         self._changed()
+
+    def action_memory(self) -> None:
+        """Show what it takes of memory."""
+        if self.reading.problems:
+            self.notify("What it takes is known once nothing is wrong.", severity="warning", timeout=4)
+        elif not self._deciding.current or self._deciding.busy:
+            self.notify("The data is still being read.", timeout=3)
+        else:
+            self.ask_about_memory()
 
     def action_start(self) -> None:
         """See what would go wrong, and start."""

@@ -12,15 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.config.automatic import num_optimizer_steps
-from engine.config.catalogue import catalogue
 from engine.config.load import GivenConfig, loads
-from engine.config.model import settled
 from engine.errors import ConfigError, EngineError
-from engine.hardware.memory import Batch
-from engine.hardware.model_shape import ModelShape, NotEstimated, find_shape
-from engine.launch.prepare import Known, Settled, settle
-from engine.launch.probe import predict
+from engine.hardware.memory import Estimate
+from engine.hardware.model_shape import NotEstimated
+from engine.launch.forecast import forecast, num_steps
+from engine.launch.prepare import Known, settle
 from engine.workspace import Workspace
 
 
@@ -39,59 +36,26 @@ def decide(workspace: Workspace, text: str, source: str, known: Known) -> dict[s
     found = settle(workspace, given(text, source), known=known)
     answer: dict[str, Any] = {
         "values": {key: [value, origin.kind, origin.reason] for key, value, origin in found.resolved.values()},
-        "steps": steps(found),
+        "steps": num_steps(found),
         "rows": found.facts.num_train_examples,
     }
     try:
-        answer["memory"] = memory(workspace, found)
+        answer["memory"] = as_arguments(forecast(workspace, found).memory)
     except NotEstimated as error:
         answer["without_memory"] = str(error)
     return answer
 
 
-def memory(workspace: Workspace, found: Settled) -> dict[str, Any]:
-    """Return the predicted memory, as the arguments of `screens.configure.memory.Memory`.
-
-    Raises:
-        NotEstimated: Nobody knows how large the model is.
-    """
-    predicted = predict(found, shape(workspace, found), batch(found))
+def as_arguments(memory: Estimate) -> dict[str, Any]:
+    """Return an estimate as the arguments of `screens.configure.memory.Memory`."""
     return {
-        "components": predicted.components,
-        "free_bytes": predicted.free_bytes,
-        "kind": predicted.kind,
-        "rows": predicted.batch.rows,
-        "length": predicted.batch.length,
-        "reason": predicted.correction.reason,
+        "components": memory.components,
+        "free_bytes": memory.free_bytes,
+        "kind": memory.kind,
+        "rows": memory.batch.rows,
+        "length": memory.batch.length,
+        "reason": memory.correction.reason,
     }
-
-
-def shape(workspace: Workspace, found: Settled) -> ModelShape:
-    """Return the shape of the base model. Raises NotEstimated."""
-    entries = catalogue(workspace)
-    return find_shape(found.model, entries.get(found.model.name) or entries.get(found.resolved.config.model.name))
-
-
-def batch(found: Settled) -> Batch:
-    """Return the largest batch of the run: rows as long as the longest of the sample, or as the limit."""
-    config = found.resolved.config
-    length = settled(config.data.max_length)
-    if found.facts.lengths is not None and not config.data.packing:
-        length = min(length, found.facts.lengths.longest)
-    return Batch(settled(config.training.per_device_train_batch_size), length)
-
-
-def steps(found: Settled) -> int:
-    """Return the optimizer steps of the run, packing aside."""
-    training = found.resolved.config.training
-    if training.max_steps is not None:
-        return training.max_steps
-    return num_optimizer_steps(
-        found.facts.num_train_examples,
-        settled(training.per_device_train_batch_size),
-        settled(training.gradient_accumulation_steps),
-        settled(training.num_train_epochs),
-    )
 
 
 def refusal(error: EngineError) -> dict[str, Any]:
