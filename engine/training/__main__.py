@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine.errors import EngineError
+from engine.errors import EngineError, OutOfMemory
 from engine.runs.directory import RunDirectory
 from engine.training.control import CommandReader, Control, StopBeforeTraining, StopNow
 from engine.training.reporter import Reporter, redacted
@@ -48,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
         failure = explained(error, reporter.stage)
         print(f"{failure.code}: {failure}", file=sys.stderr, flush=True)
+        if isinstance(failure, OutOfMemory) and reporter.stage == "training":
+            with contextlib.suppress(EngineError, OSError):  # what cannot be retried ends as it was
+                from engine.training.smaller_batch import go_on_smaller
+
+                go_on_smaller(run, failure, reporter, control)
         _say_end(reporter, control, "failed", error=failure)
         return 1
     return 0

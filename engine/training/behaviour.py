@@ -38,7 +38,8 @@ def chosen_prompts(asked: list[str] | None, validation: dict[str, list[Row]]) ->
     if asked is not None:
         return [("", [{"role": "user", "content": text}]) for text in asked]
     each = max(1, _AUTOMATIC_PROMPTS // max(1, len(validation)))
-    return [(name, row.prompt) for name, rows in validation.items() for row in spread(rows, each)]
+    asking = {name: [row for row in rows if row.prompt] for name, rows in validation.items()}  # not plain text
+    return [(name, row.prompt) for name, rows in asking.items() for row in spread(rows, each)]
 
 
 def answer_prompts(

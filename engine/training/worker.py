@@ -30,6 +30,7 @@ from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
 from engine.training.reporter import Reporter
 from engine.training.sft import Split, build_trainer, leave_out_refused
+from engine.training.smaller_batch import with_batch_that_fits
 from engine.workspace import ModelReference
 
 _trainer: ObservedTrainer | None = None
@@ -56,7 +57,8 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         EngineError: What a user can act on. Other exceptions are the libraries'.
     """
     global _trainer, _resumed_step
-    resolved, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
+    resolved = with_batch_that_fits(run, ResolvedConfig.from_yaml(read_file(run.config)))
+    provenance = read_provenance(run)
     config = resolved.config
     reporter.patience_seconds, reporter.while_waiting = config.saving.wait_for_room, control.hear_while_waiting
     _quiet_libraries()
@@ -260,7 +262,7 @@ def _held_out(config: RunConfig, validation: list[Split]) -> list[Row]:
     """Return the questions whose answers are measured before and after; empty when that is off."""
     if config.evaluation.behaviour is False:
         return []
-    rows = [row for split in validation for row in split.rows]
+    rows = [row for split in validation for row in split.rows if row.prompt]  # plain text asks nothing
     limit = config.evaluation.behaviour_limit
     return [
         row
