@@ -268,7 +268,7 @@ def _validation_facts(files: list[DataFile], mapping: Mapping[str, str]) -> tupl
     prompts: list[str] = []
     for file in files:
         items = read_rows(Path(file.path), limit=_ROWS_LOOKED_AT, mapping=mapping)
-        rows = [item for item in items if isinstance(item, Row)]
+        rows = [item for item in items if isinstance(item, Row) and item.prompt]  # plain text asks nothing
         types.update(kind for row in rows if (kind := row.dataset_type) is not None)
         each = max(1, _PROMPTS_PER_RUN // len(files))
         chosen = [rows[n * len(rows) // each] for n in range(min(each, len(rows)))]

@@ -15,9 +15,11 @@ import pytest
 
 from engine import events
 from engine.config.load import loads
+from engine.data.rows import Row, read_rows
 from engine.errors import ConfigError, DataError, NotFound
 from engine.launch import prepare
 from engine.runs.liveness import Life, liveness
+from engine.training.behaviour import chosen_prompts
 from engine.workspace import Workspace
 from tests.conftest import read_records, wait_for
 from tests.engine.training.conftest import rows, write_rows
@@ -94,3 +96,15 @@ def test_pairs_and_wrong_names_are_refused_before_anything_is_made(
     with pytest.raises(ConfigError, match=r"data\.mapping.*'answer' is none of prompt, context"):
         settled(workspace, config_text, train="d.json", mapping={"answer": "reply"})
     assert not list(workspace.runs.glob("*"))
+
+
+def test_plain_text_is_learned_and_asks_nothing(workspace: Workspace, config_text: Callable[..., str]) -> None:
+    text = [json.dumps({"text": f"Arden {n} is a town.", "dataset_type": "retain"}) for n in range(4)]
+    (workspace.path / "text.jsonl").write_text("\n".join(text))
+    found = settled(workspace, config_text, train="text.jsonl", validation="text.jsonl")
+    assert [file.rows for file in found.data] == [4, 4]
+    assert (found.facts.dataset_types, found.facts.validation_prompts) == (frozenset(), ())
+    assert found.resolved.config.evaluation.behaviour is False
+    rows_read = [row for row in read_rows(workspace.path / "text.jsonl") if isinstance(row, Row)]
+    asked = [Row(Path("x"), 1, [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}])]
+    assert chosen_prompts(None, {"text": rows_read, "asked": asked}) == [("asked", asked[0].prompt)]
