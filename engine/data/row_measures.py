@@ -145,7 +145,7 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
 
     found, spoken = Piece(), list[str]()
     plain = _plain_reader(source.recognised)
-    types, categories, loads = found.dataset_types, found.categories, orjson.loads
+    types, categories, loads = list[str](), list[str](), orjson.loads  # counted at the end, together
     add_row, add_hash = found.rows.append, found.hashes.append
     add_characters, add_answer = found.characters.append, found.answers.append
     number = -1
@@ -183,16 +183,18 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
                 found.tokens.append(len(row.input_ids))
         spoken += roles
         if dataset_type and type(dataset_type) is str:
-            types[dataset_type] += 1
+            types.append(dataset_type)
         if category and type(category) is str:
-            categories[category] += 1
+            categories.append(category)
         add_row(number)
         add_characters(len(text) - between)
         add_answer(answered)
         add_hash(hash(text))
     found.num_lines = number + 1
     found.roles.update(spoken)
-    for counter in (categories, types, found.unusable):
+    found.dataset_types.update(types)
+    found.categories.update(categories)
+    for counter in (found.categories, found.dataset_types, found.unusable):
         if len(counter) > MAX_CATEGORIES:
             kept = dict(counter.most_common(MAX_CATEGORIES))
             counter.clear()
