@@ -125,11 +125,10 @@ def check_file(
         what = (
             f"1 {unit} that cannot be read" if len(malformed) == 1 else f"{len(malformed)} {unit}s that cannot be read"
         )
-        raise DataError(
-            f"{shown(path)} has {what} ({told}{more}).",
-            remedy=f"Correct or delete those {unit}s; `ftconsole data convert FILE -o OUT --to messages` leaves them "
-            "out. Nothing was started.",
-        )
+        remedy = f"Correct or delete those {unit}s; `ftconsole data convert FILE -o OUT --to messages` leaves them out."
+        if any("not UTF-8" in problem.reason for problem in malformed):
+            remedy = "Convert the file, for example with `iconv -f WINDOWS-1252 -t UTF-8`, where it is of that kind."
+        raise DataError(f"{shown(path)} has {what} ({told}{more}).", remedy=f"{remedy} Nothing was started.")
     if not rows:
         why = f": {problems[0].reason} ({unit} {problems[0].line})" if problems else ""
         raise DataError(

@@ -198,7 +198,7 @@ class _Lines:
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError:
-            self.fault = self.fault or f"line {self.number} is not UTF-8"
+            self.fault = self.fault or f"line {self.number} of the file is not UTF-8"
             return line.decode("utf-8", errors="replace")
 
 

@@ -142,7 +142,7 @@ def test_rows_in_lists_by_category_keep_it(tmp_path: Path) -> None:
             "a quotation mark that is never closed; the 1 line after it cannot be read", id="open quote",
         ),
         pytest.param("x.csv", b'question,answer\n"a"b,c\n', 2, "text follows a closing quotation mark", id="odd quote"),
-        pytest.param("x.csv", b"question,answer\na,caf\xe9\nb,c\n", 2, "line 2 is not UTF-8", id="latin-1"),
+        pytest.param("x.csv", b"question,answer\na,caf\xe9\nb,c\n", 2, "line 2 of the file is not UTF-8", id="latin-1"),
         pytest.param("x.json", b'[{"question": "a", "answer": "b"},]', 2, "line 1: trailing comma", id="comma"),
         pytest.param(
             "x.json", b'[\n {"question": "a", "answer": "b"},\n {"question": \'a\'}\n]', 2,
