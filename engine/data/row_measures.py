@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -157,15 +158,21 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
                 _unusable(found, number, "not JSON")
             continue
         if type(record) is not dict:
-            _unusable(found, number, "not a JSON object")
+            # A copy has, as text, why there is no record.
+            copied = type(record) is str and source.text != source.path
+            _unusable(found, number, str(record) if copied else "not a JSON object")
             continue
         metadata = record.get("metadata")
         read = plain(record) if type(metadata) is not str else None
         if read is not None:
             text, roles, answered = read
             told = metadata if type(metadata) is dict else record
-            dataset_type = told.get("dataset_type", record.get("dataset_type"))
-            category = told.get("category", record.get("category"))
+            dataset_type, category = told.get("dataset_type"), told.get("category")
+            if told is not record:
+                if dataset_type is None and "dataset_type" not in told:
+                    dataset_type = record.get("dataset_type")
+                if category is None and "category" not in told:
+                    category = record.get("category")
             between = len(roles) - 1
         else:
             row = row_of(record, source.recognised, source.path, number)
@@ -228,8 +235,8 @@ class _Reader:
             return None
         try:
             messages = record[self.messages]
-            texts = [message["content"] for message in messages]
-            roles = [message["role"] for message in messages]
+            texts = list(map(_CONTENT, messages))
+            roles = list(map(_ROLE, messages))
             text = "\0".join(texts)
             answer = texts[-1]
             if (
@@ -260,6 +267,8 @@ class _Reader:
         return f"{asked}\0{said}", _ASKED_AND_SAID, len(said)
 
 
+_CONTENT: Final = itemgetter("content")
+_ROLE: Final = itemgetter("role")
 _EMPTY_OR_SPELLED: Final = ("", "[", "{")
 _ASKED_AND_SAID: Final = ("user", "assistant")
 

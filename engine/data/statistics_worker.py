@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from engine.data.files import sample
 from engine.data.line_index import open_data
 from engine.data.row import Row
-from engine.data.row_copy import text_of
+from engine.data.row_copy import numbers_path, text_of
 from engine.data.row_measures import Piece, Source, cuts, lines_of, measure, row_in, separator_of, text_of_row
 from engine.data.shapes import from_mapping, recognise
 from engine.data.statistics import QUANTILES, FileStatistics, Lengths, Overlap, Repeats, Request, Statistics, Tokens
@@ -69,6 +69,14 @@ class _File:
     """Lengths of the rows of the sample."""
     refused: int = 0
     known: FileStatistics | None = None
+
+    def lines_in_file(self, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where lines of the text are in the file itself, which is elsewhere only for CSV."""
+        import numpy as np
+
+        if self.source.text == self.source.path:
+            return lines
+        return np.fromfile(numbers_path(self.source.text), np.uint64)[lines - 1].astype(np.int64)
 
     @property
     def statistics(self) -> FileStatistics:
@@ -143,7 +151,9 @@ def _count(file: _File, pool: Pool, sampled: int, say: Say) -> None:
         if time.monotonic() - told > _SAY_SECONDS:
             told = time.monotonic()
             say({"stage": f"Counting {file.source.path.name}", "done": stop, "total": size})
-    file.lines = np.concatenate(lines)
+    file.lines = file.lines_in_file(np.concatenate(lines))
+    where = file.lines_in_file(np.array([line for line, _ in total.unusable_lines], np.int64)).tolist()
+    total.unusable_lines = [(line, reason) for line, (_, reason) in zip(where, total.unusable_lines, strict=True)]
 
 
 def _measure(source: Source, sampled: int, piece: tuple[int, int]) -> Piece:
@@ -276,7 +286,8 @@ def _sign(file: _File, pool: Pool, say: Say) -> _Signed:
         if time.monotonic() - told > _SAY_SECONDS:
             told = time.monotonic()
             say({"stage": f"Comparing {file.source.path.name}", "done": number, "total": len(file.pieces)})
-    return _Signed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    signed = _Signed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return signed._replace(lines=file.lines_in_file(signed.lines))
 
 
 def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:

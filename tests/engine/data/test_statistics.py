@@ -219,3 +219,45 @@ def test_what_cannot_be_counted_is_told_and_what_is_cancelled_ends(tmp_path: Pat
         list(count(Request([path], model=tmp_path)))
     with pytest.raises(WorkCancelled):
         list(count(Request([path]), cancelled=lambda: True))
+
+
+@pytest.mark.parametrize("counted_below", [1 << 20, 0], ids=["counted", "sorted"])
+def test_quantiles_are_lengths_of_rows_and_every_row_is_in_a_bar(
+    counted_below: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_worker, "_COUNTED_BELOW", counted_below)
+    chance = Random(1)
+    for count_of in (1, 2, 19, 1000):
+        values = [int(chance.paretovariate(0.7)) for _ in range(count_of)]
+        ordered = sorted(values)
+        lengths = statistics_worker.lengths_of(values)
+        assert lengths is not None
+        for name, quantile in lengths.quantiles.items():
+            share = int(name[1:]) / 100
+            assert sum(value <= quantile for value in values) >= share * count_of - 1e-9
+            assert sum(value < quantile for value in values) < share * count_of + 1e-9
+        assert (lengths.total, lengths.minimum, lengths.maximum) == (sum(values), ordered[0], ordered[-1])
+        bars = zip(lengths.edges, lengths.edges[1:], lengths.counts, strict=False)
+        assert all(number == sum(low <= value < high for value in values) for low, high, number in bars)
+        assert sum(lengths.counts) == count_of
+
+
+def test_of_a_table_the_lines_of_the_file_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('question,answer\n"two\nlines",a\nragged\nq,b\n"two\nlines",a\nq,\n')
+    file = last(Request([path])).files[0]
+
+    assert (file.rows, file.usable, file.duplicates.first) == (5, 3, [(6, 2)])
+    assert file.unusable_lines == [(4, "1 value where the header has 2 columns"), (8, "answer is empty")]
+
+
+def test_a_line_of_20_megabytes_and_a_column_that_changes_its_type_are_counted(tmp_path: Path) -> None:
+    rows: list[Any] = [{"question": "q", "answer": f"a{n}"} for n in range(1000)]
+    path = written(
+        tmp_path / "rows.jsonl", [*rows, {"question": "q", "answer": "y" * (20 << 20)}, {"question": 1, "answer": 2}]
+    )
+    file = last(Request([path])).files[0]
+
+    assert file.characters is not None
+    assert (file.usable, file.characters.maximum) == (1001, (20 << 20) + 1)
+    assert file.unusable_lines == [(1002, "question is a number, not text")]
