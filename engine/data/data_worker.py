@@ -20,7 +20,7 @@ from engine import errors
 from engine.errors import EngineError
 
 Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is, in bytes or rows."""
+"""Called with how much is done and how much there is, in bytes or rows; 0 where that is not known."""
 Cancelled = Callable[[], bool]
 """Asked some twenty times a second; True ends the work."""
 _LOOK_SECONDS: Final = 0.05

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ class Line:
     number: int
     """1 is the first."""
     text: bytes
-    """Without its end; at most `SHOWN_BYTES`."""
+    """Without its end, and without a byte order mark; at most `SHOWN_BYTES`."""
     truncated: bool
     """Whether `text` is only its beginning."""
     size: int | None
@@ -111,7 +111,7 @@ class Pages:
             if begin is None:
                 begin = _plain_offset(file.fileno(), number)
             size = lines[0].size if lines[0].size is not None else _WHOLE_BYTES
-            return os.pread(file.fileno(), min(size, _WHOLE_BYTES), begin)
+            return _without_mark(number, os.pread(file.fileno(), min(size, _WHOLE_BYTES), begin))
 
     def build_index(self, progress: Progress = silent, cancelled: Cancelled = never) -> None:
         """Count the lines, in the background: for a thread. Returns at once where that is remembered.
@@ -156,7 +156,12 @@ class Pages:
 
 def _line(number: int, text: bytes, size: int | None = None) -> Line:
     length = len(text) if size is None else size
-    return Line(number, text[:SHOWN_BYTES], length > SHOWN_BYTES, length)
+    return Line(number, _without_mark(number, text[:SHOWN_BYTES]), length > SHOWN_BYTES, length)
+
+
+def _without_mark(number: int, text: bytes) -> bytes:
+    """Return a line without the byte order mark that a first line may begin with."""
+    return text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
 
 
 def _shorter(path: Path) -> Exception:
@@ -207,12 +212,12 @@ def _plain(file: int, last: int) -> Iterator[Line]:
         if separator in data:
             continue
         far = _plain_find(file, separator, position, _PLAIN_BYTES)
-        shown = data[:SHOWN_BYTES]
         if far is None:
             ends_here = size - position <= _PLAIN_BYTES
-            yield Line(number, shown, size - position > len(shown), size - position if ends_here else None)
+            line = _line(number, data[:SHOWN_BYTES], size - position)
+            yield line if ends_here else replace(line, size=None)
             return
-        yield Line(number, shown, far - position > len(shown), far - position)
+        yield _line(number, data[:SHOWN_BYTES], far - position)
         position, number = far + 1, number + 1
 
 

@@ -193,6 +193,8 @@ def matching(file: int, matcher: Matcher, separator: bytes, say: Callable[[list[
             block, torn = block[:end], block[end:]
         if matcher.maybe(block):
             lines = block.split(separator)
+            if number == 1:
+                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
             last = lines.pop()
             found += (at for at, line in enumerate(lines, start=number) if matcher.fits(line))
             number += len(lines)

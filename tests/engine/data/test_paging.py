@@ -11,6 +11,7 @@ import pytest
 
 from engine.data import line_index, paging
 from engine.data.paging import SHOWN_BYTES, Line, Pages
+from engine.data.search import search
 from engine.errors import DataError, NotFound
 
 
@@ -169,3 +170,13 @@ def test_indexing_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert told
     assert told[-1][1] == path.stat().st_size
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n')
+    pages = Pages(path)
+    assert texts(pages.first(2)) == [b'{"a": 1}', b'{"a": 2}']
+    pages.build_index()
+    assert (texts(pages.page(1, 1)), pages.whole(1)) == ([b'{"a": 1}'], b'{"a": 1}')
+    assert [line for found in search(path, "a=1") for line in found] == [1]
