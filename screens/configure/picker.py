@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from screens.live.text_rows import as_content, wrapped
 from tui.display import cell_len, content, plain
 from tui.steady import Steady
 
@@ -120,7 +121,8 @@ class Picker(Steady, ModalScreen["str | None"]):
         width = min(_LONGEST_LABEL, max((cell_len(plain(answer.label)) for answer in self._shown), default=0))
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(_drawn(answer, width, answer.id == self._current)) for answer in self._shown])
+        room = max(16, min(76, int(self.app.size.width * 0.96)) - 7)
+        options.add_options([Option(_drawn(answer, width, room, answer.id == self._current)) for answer in self._shown])
         ids = [answer.id for answer in self._shown]
         free = bool(self._free and self.query_one(Input).value.strip()) and (not found or bool(self._written))
         options.highlighted = ids.index(select) if select in ids else 0 if ids and not free else None
@@ -163,10 +165,13 @@ class Picker(Steady, ModalScreen["str | None"]):
         self.dismiss(None)
 
 
-def _drawn(answer: Answer, width: int, current: bool) -> Content:
-    label = plain(answer.label, limit=200)
+def _drawn(answer: Answer, width: int, room: int, current: bool) -> Content:
+    label = plain(answer.label, limit=300)
     mark = "• " if current else "  "
     if not answer.about:
-        return Content(mark + label)
+        return as_content(wrapped([(mark + label, "")], room, indent=2))
     gap = " " * max(2, width - cell_len(label) + 2)
-    return Content.assemble(mark + label + gap, content(answer.about, "$foreground-muted", limit=300, lines=1))
+    about = (plain(answer.about, limit=300), "$foreground-muted")
+    # A long name leaves no column beside it.
+    indent = width + 4 if width + 20 < room else 4
+    return as_content(wrapped([(mark + label + gap, ""), about], room, indent=indent))

@@ -91,8 +91,7 @@ def _data(found: Settled) -> Iterator[Item]:
     report = examine_run(found)
     accepted = found.resolved.config.data.accept
     kept = f"{report.rows_kept:,} of {report.rows_in:,} rows are learned from or measured with"
-    worst: Grade = next((finding.grade for finding in report.findings if finding.code not in accepted), "note")
-    yield Item("data", "ok" if worst == "note" else worst, kept)
+    yield Item("data", "note" if report.rows_listed else "ok", kept)
     for finding in report.findings:
         grave = finding.grade == "grave" and finding.code not in accepted
         remedy = f"{finding.remedy} To start all the same: data.accept: [{finding.code}]" if grave else finding.remedy

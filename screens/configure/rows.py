@@ -129,7 +129,7 @@ def facts(
         told.append(("", [(plain(more), "v")]))
     if others is not None:
         there = in_a_word(others.get(field.key, field.default))
-        told.append((other_name, [(plain(there, limit=_SHOWN), "b")]))
+        told.append(("theirs", [(plain(there, limit=_SHOWN), "b"), (f"  in {other_name}", "m")]))
     told.append(("accepts", [(plain(field.accepts), "m")]))
     if field.default is not None or "null" in field.accepts:
         told.append(("default", [(plain(in_a_word(field.default)), "m")]))

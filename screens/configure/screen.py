@@ -62,6 +62,8 @@ class ConfigureScreen(ConsoleScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "FieldTable"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("exclamation_mark", "problems", "Problems", key_display="!", id="configure.problems",
+                tooltip="Everything that is wrong; Enter goes there"),
         Binding("slash", "search", "Search", key_display="/", id="configure.search",
                 tooltip="List the settings that have these words in name, description or source"),
         Binding("s", "start", "Start", id="configure.start", tooltip="See what would go wrong, then start the run"),
@@ -80,8 +82,6 @@ class ConfigureScreen(ConsoleScreen):
                 tooltip="What it takes of memory, part by part; two real steps measure it"),
         Binding("equals_sign", "take", "Take theirs", key_display="=", id="configure.take",
                 tooltip="Take the value it is compared with"),
-        Binding("exclamation_mark", "problems", "Problems", key_display="!", id="configure.problems",
-                tooltip="Everything that is wrong; Enter goes there"),
         Binding("z", "fold", "Fold", show=False, id="configure.fold", tooltip="Fold or unfold the section"),
         Binding("u", "undo", "Undo", id="configure.undo", tooltip="Take the last change back, also opening a file"),
         Binding("U,ctrl+r", "redo", "Redo", show=False, id="configure.redo"),
@@ -108,6 +108,9 @@ class ConfigureScreen(ConsoleScreen):
         self._wants_text: bool | None = None
         """None: where there is room."""
         self._kept: Draft | None = None
+        self._not_begun: Failure | None = None
+        """Why the run the screen was opened for cannot be duplicated."""
+        self._greeting = ""
         self._worker = worker or Worker(workspace)
         self._deciding = Deciding(self._worker, lambda: self.post_message(self.Decided()))
         self._table = FieldTable()
@@ -225,8 +228,10 @@ class ConfigureScreen(ConsoleScreen):
     # Handlers
 
     def on_mount(self) -> None:
-        self._begin()
-        self.show_form()
+        if self._not_begun is not None:
+            self.show_failure(self._not_begun)
+        if self._greeting:
+            self.notify(self._greeting, timeout=6)
         self.decide()
         self._deciding.about(self.draft)
 
@@ -242,13 +247,13 @@ class ConfigureScreen(ConsoleScreen):
             try:
                 self.draft = files.from_run(self.workspace, run)
             except EngineError as error:
-                self.show_failure(Failure(error.code, error.message, error.remedy))
+                self._not_begun = Failure(error.code, error.message, error.remedy)
             if kept is not None:
                 self._undo.append(kept)
-                self.notify("u brings back the settings you had not saved.", timeout=6)
+                self._greeting = "u brings back the settings you had not saved."
         elif kept is not None:
             self.draft = self._kept = kept
-            self.notify("These are the settings you had not saved. N begins anew.", timeout=6)
+            self._greeting = "These are the settings you had not saved. N begins anew."
 
     @on(Decided)
     def _decided(self) -> None:
@@ -616,9 +621,17 @@ class ConfigureScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         glyphs: GlyphSet = self.terminal.glyphs  # type: ignore[assignment]
         self._table.glyphs = self._memory.glyphs = glyphs
-        with Container(id="main"), Container(id="form"):
-            yield self._table
-            yield self._input
+        # All of it before the first paint: filled in later, the screen would be drawn twice.
+        self._begin()
+        self._fill()
+        with Container(id="main"):
+            with Container(id="form"):
+                yield self._table
+                yield self._input
+            if self._text_shown:
+                self._pane = YamlPane()
+                self._pane.load_text(self.draft.text)
+                yield self._pane
         yield self._search
         yield self._details
         yield self._memory
@@ -638,8 +651,11 @@ class ConfigureScreen(ConsoleScreen):
 
     def show_form(self, *, rows: bool = True, top: bool = False, select: str | None = None) -> None:
         """Put the draft on screen: what changed, where it is seen."""
-        if not self.is_mounted:
-            return
+        if self.is_mounted:
+            self._fill(rows=rows, top=top, select=select)
+            self.refresh_bindings()
+
+    def _fill(self, *, rows: bool = True, top: bool = False, select: str | None = None) -> None:
         reading, decided = self.reading, self._deciding.decided
         if rows and self._editing is None:
             only = differing(reading, decided.values, self.others) if self.others is not None else None
@@ -648,10 +664,10 @@ class ConfigureScreen(ConsoleScreen):
                 select = next((row.key for row in self._rows if isinstance(row, Field)), None)
         self._table.show(self._rows, reading, decided.values, self.others, select)
         self._show_details()
-        self._memory.show(decided.memory if self._deciding.current else None, self._said_of_memory())
+        # While something is decided anew the bar stays: a letter more must not make it flicker.
+        self._memory.show(None if self.draft.reading.problems else decided.memory, self._said_of_memory())
         self.sub_title = self._headline(reading)
         self._show_text()
-        self.refresh_bindings()
 
     def _show_details(self) -> None:
         self._details.show(self._table.row, self.reading, self._values, self.others, plain(self.other_name, limit=40))
