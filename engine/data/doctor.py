@@ -31,6 +31,12 @@ from engine.errors import EngineError
 
 _BATCH = 512
 """Rows between two looks at `cancelled`, and in one call of the tokenizer."""
+_CLIPPED = 200_000
+_LONGEST_TOKEN = 256
+"""Characters of a row that are tokenised to see whether it is too long: at least so many, and so many per token of the
+limit. Vocabularies hold runs of 128 spaces."""
+_REMEMBERED = 4_000_000
+"""Rows among which equal ones are looked for: half a gigabyte."""
 _MOST = 0.5
 """Above this share of all rows, what is wrong with a row is wrong with the data, and grave."""
 _SCARCE = 0.2
@@ -224,8 +230,11 @@ class _Examination:
         if training:
             if key in self.seen:
                 self._list("duplicate-row", row.path, row.line, f"as line {self.seen[key]}")
-            else:
+            elif len(self.seen) < _REMEMBERED:
                 self.seen[key] = row.line
+            else:
+                self._tell("not-compared", "note", f"Equal rows were looked for among the first {_REMEMBERED:,} only",
+                           "Split the file to have the others compared.")  # fmt: skip
             if self.asked.validation:
                 self.asked_in_training.add(question)
             kind = row.dataset_type
@@ -309,16 +318,20 @@ class _Examination:
         limit, template = self.asked.max_length, self.template
         if not long or template is None or limit is None:
             return
-        whole = template.encode_all([one.rendered for one in long])
+        # A line of 20 MB would take half a minute, and its beginning says as much.
+        clip = max(_CLIPPED, limit * _LONGEST_TOKEN)
+        whole = template.encode_all([one.rendered[:clip] for one in long])
         over = [(one.row, one.prompt, ids) for one, ids in zip(long, whole, strict=True) if len(ids) > limit]
-        asked = [prompt if self._may_reach(prompt, limit) else "" for _, prompt, _ in over]
+        asked = [prompt[:clip] if self._may_reach(prompt, limit) else "" for _, prompt, _ in over]
         prompts = iter(template.encode_all([prompt for prompt in asked if prompt]))
         for (row, _, ids), prompt in zip(over, asked, strict=True):
             prompt_ids = next(prompts) if prompt else []
             if prompt and _common(prompt_ids, ids) >= limit:
-                self._list("trains-on-nothing", row.path, row.line, f"its question has {len(prompt_ids)} tokens")
+                more = "more than " if len(prompt) == clip else ""
+                self._list("trains-on-nothing", row.path, row.line, f"its question has {more}{len(prompt_ids)} tokens")
             else:
-                self._list("answer-cut", row.path, row.line, f"{len(ids)} tokens")
+                more = "more than " if _characters(row) >= clip else ""
+                self._list("answer-cut", row.path, row.line, f"{more}{len(ids)} tokens")
 
     def _may_reach(self, text: str, limit: int) -> bool:
         """Whether a text may have `limit` tokens. A token is a byte or more; some tokenizers put a space in front."""
@@ -381,7 +394,11 @@ class _Examination:
             grade = "grave"
         rows = "1 row" if found.count == 1 else f"{found.count} rows"
         message = wording.message.format(
-            rows=rows, example=found.example[:160], limit=self.asked.max_length, of=self.rows_in
+            rows=rows,
+            example=found.example[:160],
+            limit=self.asked.max_length,
+            of=self.rows_in,
+            **{verb: singular if found.count == 1 else verb for verb, singular in _VERBS.items()},
         )
         return Finding(code, grade, found.count, tuple(found.lines), message, wording.remedy, code in _LEFT_OUT)
 
@@ -397,13 +414,14 @@ class _Wording:
 
 _LEFT_OUT = ("malformed-line", "unusable-row", "empty-answer", "unknown-role", "template-refuses", "trains-on-nothing")
 """Rows with these are not learned."""
+_VERBS = {"are": "is", "have": "has", "begin": "begins", "teach": "teaches", "ask": "asks"}
 _WORDS: Mapping[str, _Wording] = {
     "malformed-line": _Wording("grave", "{rows} cannot be read: {example}", "Correct or delete those lines."),
     "unusable-row": _Wording(
-        "warning", "{rows} of {of} are no example: {example}", "Correct them, or name the columns with data.mapping."
+        "warning", "{rows} of {of} {are} no example: {example}", "Correct them, or name the columns with data.mapping."
     ),
     "empty-answer": _Wording(
-        "warning", "{rows} of {of} have an empty question or answer: {example}", "Fill or delete them."
+        "warning", "{rows} of {of} {have} an empty question or answer: {example}", "Fill or delete them."
     ),
     "unknown-role": _Wording(
         "warning", "{rows} of {of}: {example}", "Roles are system, user, assistant, tool and developer."
@@ -424,27 +442,27 @@ _WORDS: Mapping[str, _Wording] = {
         "Set model.chat_template to one that writes the end after an answer.",
     ),
     "double-bos": _Wording(
-        "warning", "{rows} of {of} begin with two beginning-of-sequence tokens", "Take the token out of the rows."
+        "warning", "{rows} of {of} {begin} with two beginning-of-sequence tokens", "Take the token out of the rows."
     ),
     "control-tokens": _Wording(
         "warning",
-        "{rows} of {of} have control tokens in their text, such as {example}",
+        "{rows} of {of} {have} control tokens in their text, such as {example}",
         "Give plain messages: the template adds its marks itself.",
     ),
     "trains-on-nothing": _Wording(
         "warning",
-        "{rows} of {of} teach nothing: the question alone fills max_length {limit} ({example})",
+        "{rows} of {of} {teach} nothing: the question alone fills max_length {limit} ({example})",
         "Set data.max_length higher, or shorten the questions.",
     ),
     "answer-cut": _Wording(
         "warning",
-        "{rows} of {of} are longer than max_length {limit}, so the ends of their answers are cut off ({example})",
+        "{rows} of {of} {are} longer than max_length {limit}, which cuts off the end of the answer ({example})",
         "Set data.max_length higher, or shorten them; a model taught without ends does not stop.",
     ),
-    "duplicate-row": _Wording("note", "{rows} of {of} are there already ({example})", "Delete the copies.", False),
+    "duplicate-row": _Wording("note", "{rows} of {of} {are} there already ({example})", "Delete the copies.", False),
     "validation-leak": _Wording(
         "warning",
-        "{rows} for validation ask what is trained on, so their loss says little",
+        "{rows} for validation {ask} what is trained on: that loss says little",
         "Take them out of one of the two.",
         False,
     ),
@@ -470,6 +488,10 @@ def _read(path: Path, limit: int | None, mapping: Mapping[str, str] | None) -> I
 
 def _question(row: Row) -> str:
     return "\n".join([message["content"] for message in row.prompt])
+
+
+def _characters(row: Row) -> int:
+    return sum(len(message["content"]) for message in (*row.prompt, *row.completion))
 
 
 def _common(some: Sequence[int], others: Sequence[int]) -> int:

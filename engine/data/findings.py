@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "trains-on-nothing": "questions that fill the whole length",
     "answer-cut": "answers that are cut off",
     "duplicate-row": "rows there are twice",
+    "not-compared": "more rows than are compared with each other",
     "validation-leak": "validation questions that are trained on",
     "chosen-equals-rejected": "pairs that prefer nothing",
     "length-bias": "preferred answers that are mostly longer, or shorter",

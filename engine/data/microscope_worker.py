@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SECONDS = 20.0
 """What one row may take. A row of 100,000 tokens takes a fifth of a second."""
+_MOST_CHARACTERS = 2_000_000
+"""Half a million tokens: two seconds, and a reply of 30 MB."""
 _Columns = tuple[list[int], list[int], list[bool]]
 
 
@@ -104,6 +106,12 @@ class Bench:
         record, row = reader.read(line)
         if isinstance(row, Problem):
             raise DataError(f"Line {line} of {row.path.name} is no example: {row.reason}.", remedy="Correct the line.")
+        size = sum(len(message["content"]) for message in (*row.prompt, *row.completion, *row.rejected))
+        if size > _MOST_CHARACTERS:
+            raise DataError(
+                f"Line {line} of {row.path.name} has {size:,} characters, too many to show token by token.",
+                remedy="`ftconsole data check` says whether it is cut off.",
+            )
         neighbours = list(self._neighbours(reader, row, batch_rows - 1))
         tokens, dropped = self._tokens(row, neighbours)
         seen = [token for token in tokens if not token[3] and not token[4]]

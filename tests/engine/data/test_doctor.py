@@ -206,6 +206,27 @@ def test_an_answer_that_stands_in_the_end_token_has_an_end_all_the_same(examine:
     assert examine(rows).findings == ()
 
 
+def test_a_line_of_megabytes_is_told_from_its_beginning(examine: Callable[..., Report]) -> None:
+    rows = good()
+    rows[6]["output"] = "word " * 1_000_000
+    rows[8]["instruction"] = "word " * 1_000_000
+    found = by_code(examine(rows))
+    assert {code: numbers(one) for code, one in found.items()} == {"answer-cut": [7], "trains-on-nothing": [9]}
+    assert found["answer-cut"].message.startswith("1 row of 40 is longer than max_length 200")
+    assert "(more than 199" in found["answer-cut"].message
+
+
+def test_equal_rows_are_looked_for_among_so_many_and_no_more(
+    examine: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_REMEMBERED", 10)
+    rows = good()
+    rows[30], rows[31] = dict(rows[2]), dict(rows[20])
+    found = by_code(examine(rows))
+    assert numbers(found["duplicate-row"]) == [31]
+    assert found["not-compared"].grade == "note"
+
+
 def test_what_is_accepted_must_be_something_that_is_found(examine: Callable[..., Report]) -> None:
     with pytest.raises(ConfigError, match="answers-cut is nothing"):
         examine(good()).refuse(["answers-cut"])

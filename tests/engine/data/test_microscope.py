@@ -13,7 +13,7 @@ import pytest
 from engine.config.arguments import lora_arguments, sft_arguments
 from engine.config.load import loads
 from engine.data.microscope import Examined, Lens, Microscope, MicroscopeEnded
-from engine.errors import EngineError
+from engine.errors import DataError, EngineError
 from engine.launch.prepare import settle
 from engine.workspace import Workspace
 from tests.chat_models import FAMILIES, TEMPLATES, write_tokenizer
@@ -154,6 +154,13 @@ def test_what_the_length_cuts_off_is_shown_and_marked(tmp_path: Path) -> None:
     dropped = microscope.examine(str(path), 5, 1)
     assert dropped["dropped_reason"] == "no token of the answer is left within data.max_length 100"
     assert dropped["trained_share"] == 0.0
+
+
+def test_a_line_of_megabytes_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    path = write_rows(tmp_path / "rows.jsonl", [*rows(count=2), {"instruction": "x", "output": "y" * 20_000_000}])
+    with pytest.raises(DataError, match="20,000,001 characters, too many"):
+        bench(Lens(str(folder))).examine(str(path), 3, 1)
 
 
 def test_a_preference_shows_both_sides_and_what_they_have_in_common(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 
 from engine import events
 from engine.config.load import loads
+from engine.config.resolved import ResolvedConfig
+from engine.config.yaml_text import read_file
 from engine.data.findings import DataRefused
 from engine.launch.prepare import new_run
 from engine.runs.directory import RunDirectory
+from engine.runs.provenance import read_provenance
 from engine.training.control import CommandReader, Control
 from engine.training.reporter import Reporter
 from engine.workspace import Workspace
@@ -80,3 +84,25 @@ def test_rows_the_template_refuses_are_grave_and_once_accepted_left_out(
     assert (prepared.rows_in, prepared.rows_kept) == (12, 11)
     assert prepared.dropped[0]["line"] == 5
     assert "System role not supported" in prepared.dropped[0]["reason"]
+
+
+def test_rows_are_examined_by_the_worker_once_a_hub_models_template_is_there(
+    small_model: Path, config_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.training.worker import _refuse_wasted
+
+    place = tmp_path / "hub" / "models--org--name"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0123abc")
+    (place / "snapshots").mkdir()
+    (place / "snapshots" / "0123abc").symlink_to(small_model)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    text = config_text(data={"max_length": 8, "accept": "trains-on-nothing"}, training=SHORT)
+    run = new_run(Workspace(tmp_path / "workspace"), loads(text, "run.yaml"))
+    config = ResolvedConfig.from_yaml(read_file(run.config)).config
+    provenance = read_provenance(run)
+    provenance = replace(provenance, model=replace(provenance.model, kind="hub", source="org/name"))
+    _refuse_wasted(config, provenance)
+    refusing = config.model_copy(update={"data": config.data.model_copy(update={"accept": []})})
+    with pytest.raises(DataRefused, match="trains-on-nothing"):
+        _refuse_wasted(refusing, provenance)
