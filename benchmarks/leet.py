@@ -58,7 +58,7 @@ def leet() -> Iterator[Figure]:
     latency: dict[str, list[float]] = {"ours": [], "theirs": []}
     memory: dict[str, float] = {}
     for _ in range(REPEATS):
-        for who, command, keys in (("theirs", theirs, ["["]), ("ours", ours, ["\t"])):
+        for who, command, keys in (("theirs", theirs, ["\t"]), ("ours", ours, ["\t"])):
             with Session(command) as session:
                 ready[who].append(1000 * session.wait_until_quiet(0.6))
                 first[who].append(1000 * (session.first_paint or 0.0))

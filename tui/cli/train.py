@@ -14,6 +14,9 @@ from tui.cli import hints, output
 from tui.cli.cautions import warn_of_endings
 from tui.display import plain
 
+_ANNOUNCED_BYTES = 50_000_000
+"""Some 10 s: every row is rendered as the model will see it."""
+
 
 class Asked(NamedTuple):
     """What a run is to be made of."""
@@ -35,7 +38,9 @@ def train(workspace: str | None, asked: Asked, *, name: str | None, follow: bool
         EngineError: Anything `prepare.new_run` and `prepare.start_run` refuse; then no run is left behind.
     """
     place = Workspace.find(workspace)
-    run = prepare.new_run(place, given(asked, place), name=name)
+    settings = given(asked, place)
+    _announce_check(settings, place)
+    run = prepare.new_run(place, settings, name=name)
     prepare.start_run(run)
     warn_of_endings(run.path)
     if as_json and not follow:
@@ -81,6 +86,15 @@ def given(asked: Asked, workspace: Workspace) -> GivenConfig:
         settings = load(found_file(asked.config, workspace)).over(settings)
     settings = settings.override(asked.sets)
     return settings.for_dev() if asked.dev else settings
+
+
+def _announce_check(settings: GivenConfig, workspace: Workspace) -> None:
+    """Say why nothing happens for a while when much data is looked through before the start."""
+    config = settings.check()
+    paths = [path for name in config.data.train for path in workspace.data_files(name, "train")]
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    if size > _ANNOUNCED_BYTES:
+        output.note(f"Looking through {size / 1e6:,.0f} MB of data before anything is started ...")
 
 
 def found_file(path: str, workspace: Workspace) -> Path:

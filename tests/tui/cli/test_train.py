@@ -254,3 +254,11 @@ def test_what_a_started_run_is_as_json(cli: CommandLine) -> None:
     process.communicate(timeout=60)
     assert cli("stop", name, "--now", "--yes", "--timeout", "100").code == 0
     wait_until_dead(RunDirectory(cli.runs / name), timeout_seconds=60)
+
+
+def test_much_data_is_announced_before_it_is_looked_through(cli: CommandLine) -> None:
+    row = '{"instruction": "Say hello.",' + " " * 51_000_000 + '"output": ""}\n'
+    (cli.workspace / "rows.jsonl").write_text(row)
+    done = cli("train", "--preset", "small-dataset", "--set", "data.train=rows.jsonl", "--set", "data.validation={}")
+    assert "Looking through 51 MB of data" in done.err
+    assert done.code == 5
