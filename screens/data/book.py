@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from engine.data.paging import Line, Pages
 from engine.data.row import Problem, Row
-from engine.errors import DataError
+from engine.errors import DataError, WorkspaceError
 from screens.data.columns import Shown
 from tui.display import plain
 
@@ -27,6 +27,8 @@ FIRST_LINES: Final = 200
 """Read plainly when a file is opened, so that there is something to see before its lines are counted."""
 SAMPLED: Final = 1_000
 """Rows, spread over the file, by which its shape is recognised."""
+READ_TO: Final = 20_000
+"""Lines up to here are reached by reading the file in a few milliseconds."""
 _PLACES: Final = 8
 _CELL: Final = 300
 """Characters of a text that a column may show."""
@@ -130,6 +132,32 @@ class Book:
                 self._numbers = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
         except (OSError, ValueError):  # gone already, or empty: then they are counted as they come
             self._numbers = None
+
+    def row_file(self, number: int, folder: Path) -> tuple[Path, int]:
+        """Return a file, and the line in it, where a row is reached by reading that file from its beginning.
+
+        Line 9,000,000 is not: that takes 5 to 20 s. Such a row, and one of a copy, is written to a file of its own.
+
+        Args:
+            number: Of the row in the table.
+            folder: Where that file may be written.
+
+        Raises:
+            EngineError: The row cannot be read.
+        """
+        if not self.pages.copied and number <= READ_TO:
+            return self.path, number
+        text = self.pages.whole(number)
+        alone = folder / "row.jsonl"
+        try:
+            made = folder / "row.new"
+            made.write_bytes(text + b"\n")
+            made.replace(alone)
+        except OSError as error:
+            raise WorkspaceError(
+                f"Row {number:,} could not be written to {folder}: {error.strerror}.", remedy="Make room there."
+            ) from error
+        return alone, 1
 
     def lines_file(self) -> Path | None:
         """Return the file whose lines are the rows of the table: itself, or its copy; None before that is made."""

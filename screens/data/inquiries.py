@@ -93,6 +93,7 @@ def statistics(book: Book, settled: Settled | None, activity: Activity, tell: Te
         [beside] if beside is not None else [],
         settled.folder if settled is not None else None,
         settled.max_length if settled is not None else None,
+        book.mapping,
     )
 
     def told(progress: Progress) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import events, on, work
@@ -106,6 +108,7 @@ class DataScreen(ConsoleScreen):
         super().__init__(workspace)
         self.opening = opening
         self._make_microscope = microscope
+        self._folder = TemporaryDirectory(prefix="ftconsole-row-")
         self._examining: Worker[None] | None = None
         self.book: Book | None = None
         self.view = VIEWS[0]
@@ -115,7 +118,8 @@ class DataScreen(ConsoleScreen):
         """The same, found on this machine."""
         self.entry: Entry | None = None
         """The line under the cursor, read."""
-        self.examined: Examined | None = None
+        self.examined: tuple[int, Examined] | None = None
+        """Row of the table, and what the microscope says of it."""
         self.not_examined: tuple[int, EngineError] | None = None
         """Line the microscope could not show, and why."""
         self.report: Report | None = None
@@ -242,9 +246,10 @@ class DataScreen(ConsoleScreen):
             return
         try:
             microscope = self._microscope or await self._focused(book)
-            examined = await microscope.examine(book.path, book.line_of(line))
+            path, at = await asyncio.to_thread(book.row_file, line, Path(self._folder.name))
+            examined = await microscope.examine(path, at)
             if microscope is self._microscope:
-                self.examined, self.not_examined = examined, None
+                self.examined, self.not_examined = (line, examined), None
         except EngineError as error:
             self.examined, self.not_examined = None, (line, error)
 
@@ -404,6 +409,7 @@ class DataScreen(ConsoleScreen):
     async def on_unmount(self) -> None:
         self._stop_all()
         await self._drop_microscope()
+        await asyncio.to_thread(self._folder.cleanup)
 
     @on(Changed)
     def _redraw(self) -> None:
@@ -592,7 +598,7 @@ class DataScreen(ConsoleScreen):
         """Mark lines, and go to the first."""
         if self.activities.get("search"):
             self.activities["search"].stopped.set()
-        self.found = Found(title, sorted(lines), complete)
+        self.found = Found(title, array("Q", sorted(lines)), complete)
         self._list(filtered=False)
         if lines:
             self._table.move_to_line(self.found.lines[0])
@@ -639,7 +645,7 @@ class DataScreen(ConsoleScreen):
             return
         if filtered is None:
             filtered = table.only is not None
-        lines = self.found.lines if self.found is not None else []
+        lines = self.found.lines if self.found is not None else ()
         table.marked = lines
         total = book.pages.num_lines
         table.show(table.num_lines if total is None else total, lines if filtered and lines else None)
@@ -697,7 +703,7 @@ class DataScreen(ConsoleScreen):
             return True
         line = self.entry.line.number
         refused = self.not_examined is not None and self.not_examined[0] == line
-        return refused or (self.examined is not None and self.examined.line == self.book.line_of(line))
+        return refused or (self.examined is not None and self.examined[0] == line)
 
     @property
     def _shown_line(self) -> int:
@@ -723,6 +729,6 @@ def _opened(path: Path, workspace: Workspace, mapping: dict[str, str] | None) ->
 def _named(path: Path, workspace: Workspace) -> str:
     """Return what a file is called: short where it is in the workspace."""
     for place in (workspace.path, shipped_folder()):
-        if path.is_relative_to(place):
-            return str(path.relative_to(place))
+        if path.absolute().is_relative_to(place):
+            return str(path.absolute().relative_to(place))
     return str(path)

@@ -29,9 +29,9 @@ def told_of(screen: DataScreen, width: int) -> list[Told]:
         return []
     if view in ("messages", "raw"):
         return row_rows(view, entry, width)
-    examined, line, book = screen.examined, entry.line.number, screen.book
-    if examined is not None and book is not None and examined.line == book.line_of(line):
-        return examined_rows(view, examined, width, screen.glyphs)
+    examined, line = screen.examined, entry.line.number
+    if examined is not None and examined[0] == line:
+        return examined_rows(view, examined[1], width, screen.glyphs)
     refused = screen.not_examined
     error = refused[1] if refused is not None and refused[0] == line else None
     return waiting(entry, error, screen.settled, width)

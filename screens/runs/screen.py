@@ -86,6 +86,7 @@ class RunsScreen(ConsoleScreen):
         Binding("R,r", "resume", "Resume", show=False, id="runs.resume",
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
         Binding("n", "new_run", "New run", id="runs.new", tooltip="Set a run up in a form, check it and start it"),
+        Binding("D", "data", "Data", id="runs.data", tooltip="Look at a data file as the model will see it"),
         Binding("e", "duplicate", "Duplicate", show=False, id="runs.duplicate",
                 tooltip="Set a run up with the settings of the one under the cursor"),
         Binding("d", "demo", "Demo", id="runs.demo",
@@ -368,6 +369,10 @@ class RunsScreen(ConsoleScreen):
     def action_new_run(self) -> None:
         """Open the form of a new run."""
         self.post_message(OpenScreen("configure"))
+
+    def action_data(self) -> None:
+        """Open the inspection of data."""
+        self.post_message(OpenScreen("data"))
 
     def action_duplicate(self) -> None:
         """Open the form with the settings of the run under the cursor."""

@@ -104,6 +104,7 @@ def nothing_yet(folder: str, *, reading: bool) -> list[tuple[str, str]]:
         ("d", "Start the demo. The built-in model is fine-tuned before your eyes, in about two minutes and without "
               "the network, until it refuses what came after its cutoff."),
         ("n", "Set up a run of your own: a form with every setting, checked as you type."),
+        ("D", "Look at your data first: every row as the model will see it, and what is wrong with which."),
         ("$", "ftconsole train RUN.yaml"),
         (" ", "In a shell: starts a run of your own. It appears here by itself."),
         ("?", "Every key and what it does."),

@@ -11,7 +11,7 @@ import pytest
 
 from engine.data.row import Problem, Row
 from engine.errors import DataError, EngineError
-from screens.data.book import Book
+from screens.data.book import READ_TO, Book
 from tests.screens.data.files import NASTY, preferences, question, questions, write, wrong
 
 
@@ -83,6 +83,17 @@ def test_what_cannot_be_read_of_a_packed_file_is_no_row(tmp_path: Path) -> None:
     assert entry is not None
     assert isinstance(entry.row, Problem)
     assert "comma" in entry.row.reason
+
+
+def test_a_row_far_into_the_file_is_looked_at_in_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    path.write_text("".join(f'{{"question": "q{n}", "answer": "a"}}\n' for n in range(1, READ_TO + 11)))
+    book = opened(path)
+    assert book.row_file(READ_TO, tmp_path) == (path, READ_TO)
+    for number in (READ_TO + 10, READ_TO + 5):
+        alone, line = book.row_file(number, tmp_path)
+        assert (alone.parent, line) == (tmp_path, 1)
+        assert json.loads(alone.read_text())["question"] == f"q{number}"
 
 
 def test_the_user_may_say_how_the_columns_are_read(tmp_path: Path) -> None:

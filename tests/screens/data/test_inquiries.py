@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_the_longest_rows_are_found(tmp_path: Path) -> None:
 
 
 def test_from_one_found_row_to_the_next_and_round() -> None:
-    found = Found("x", [3, 7, 9], complete=True)
+    found = Found("x", array("Q", [3, 7, 9]), complete=True)
     assert [found.after(line) for line in (0, 3, 4, 9)] == [3, 7, 7, 3]
     assert [found.before(line) for line in (3, 4, 9, 100)] == [9, 3, 7, 9]
     assert [found.place(line) for line in (3, 4, 9)] == [1, 0, 3]

@@ -10,14 +10,17 @@ import pytest
 from textual.pilot import Pilot
 
 from screens.data import inquiries
+from screens.data.book import READ_TO
 from screens.data.dialogs import Chooser
 from screens.data.pane import Pane
 from screens.data.row_table import RowTable
+from screens.data.screen import DataScreen
 from screens.data.work_state import Activity
-from tests.screens.data.files import NASTY, preferences, questions, write, wrong
+from tests.screens.data.files import NASTY, preferences, question, questions, write, wrong
 from tests.screens.data.stage import StillMicroscope, console, data_screen, settled
 from tests.screens.runs.stage import notes, seen, until, until_seen
 from tui.app import ConsoleApp
+from tui.registry import ScreenEntry
 from tui.widgets.failure_panel import FailurePanel
 
 SIZE = (120, 34)
@@ -276,6 +279,26 @@ async def test_a_model_that_is_not_here_is_a_sentence_in_the_pane(tmp_path: Path
         await until(pilot, lambda: data_screen(app).through.max_length == 333, "the length")
 
 
+async def test_the_mask_is_what_training_makes_of_the_row_however_far_into_the_file(tmp_path: Path) -> None:
+    rows = [question(number) for number in range(1, READ_TO + 3)]
+    path = write(tmp_path / "far.jsonl", rows)
+    entry = ScreenEntry("runs", "Data", lambda folder: DataScreen(folder, path), "A data file")
+    app = ConsoleApp(tmp_path, screens=(entry,))
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press("x")
+        await settled(pilot)
+        nearby = seen(app)
+        await pilot.press("G")
+        await settled(pilot)
+        faraway = seen(app)
+    for text, number in ((nearby, 1), (faraway, READ_TO + 2)):
+        assert "✓ learned" in text
+        assert "✓ end trained" in text
+        assert f"number {number}" in text.replace(" \n", " ")
+    assert app.failures == []
+
+
 # The whole file
 
 
@@ -401,4 +424,20 @@ async def test_foreign_text_stays_text(tmp_path: Path) -> None:
             await settled(pilot)
             assert "\x1b" not in seen(app)
             assert "\u202e" not in seen(app)
+    assert app.failures == []
+
+
+async def test_it_is_opened_from_the_list_of_runs_and_left_again(tmp_path: Path) -> None:
+    questions(tmp_path, 5)
+    app = ConsoleApp(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until_seen(pilot, "D Data")
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, Chooser), "the list of files")
+        await until_seen(pilot, "datasets/questions_train.jsonl")
+        await pilot.press(*typed("questions"), "enter")
+        await until_seen(pilot, "line 1 of 5")
+        await settled(pilot)
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen.title == "Runs", "the list of runs")
     assert app.failures == []
