@@ -13,10 +13,10 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -102,7 +102,8 @@ def work(request: Request, say: Say) -> None:
     pairs = list(product(files[: len(request.files)], files[len(request.files) :]))
     gc.disable()  # rows make no cycles; looking for them takes a tenth of the time
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
-    with context.Pool(min(_MAX_PROCESSES, _cores())) as pool:
+    # Unlike multiprocessing's own pool, this one says so when a process of it was killed.
+    with ProcessPoolExecutor(min(_MAX_PROCESSES, _cores()), context) as pool:
         for file in files:
             _count(file, pool, LARGE_SAMPLE if request.model is not None else 0, say)
             file.known = _known(file, request.max_length)
@@ -126,13 +127,13 @@ def _opened(path: Path, mapping: Mapping[str, str] | None, say: Say) -> _File:
         return _File(Source(path, text, separator, recognised), list(cuts(file.fileno(), separator)))
 
 
-def _count(file: _File, pool: Pool, sampled: int, say: Say) -> None:
+def _count(file: _File, pool: Executor, sampled: int, say: Say) -> None:
     import numpy as np
 
     each = -(-sampled // max(1, len(file.pieces)))
     total, size, told = file.total, sum(stop - start for start, stop in file.pieces), 0.0
     lines, room = [np.empty(0, np.int64)], _SAMPLE_BYTES
-    found = pool.imap(partial(_measure, file.source, each), file.pieces)
+    found = pool.map(partial(_measure, file.source, each), file.pieces)
     for (_, stop), piece in zip(file.pieces, found, strict=True):
         base = total.num_lines
         file.starts.append(base)
@@ -272,7 +273,7 @@ def _overlap(file: _File, validation: _File) -> Overlap:
     return Overlap(os.fspath(file.source.path), os.fspath(validation.source.path), exact, None)
 
 
-def _sign(file: _File, pool: Pool, say: Say) -> _Signed:
+def _sign(file: _File, pool: Executor, say: Say) -> _Signed:
     """Give the rows, or every nth of a large file, their signatures."""
     import numpy as np
 
@@ -280,7 +281,7 @@ def _sign(file: _File, pool: Pool, say: Say) -> _Signed:
 
     step, told = -(-max(1, len(file.total.hashes)) // NEAR_ROWS), 0.0
     parts = [_Signed(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, NUMBERS), np.uint32))]
-    found = pool.imap(partial(_signatures, file.source, step), file.pieces)
+    found = pool.map(partial(_signatures, file.source, step), file.pieces)
     for number, (start, part) in enumerate(zip(file.starts, found, strict=True), start=1):
         parts.append(part._replace(lines=part.lines + (start + 1)))
         if time.monotonic() - told > _SAY_SECONDS:

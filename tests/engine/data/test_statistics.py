@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -134,21 +136,41 @@ def test_the_quick_way_finds_what_the_thorough_one_finds(
     assert quick == whole()
 
 
-def test_many_pieces_make_what_one_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+WORK = """
+import json, os, signal, sys
+from pathlib import Path
+from engine.data import row_measures, statistics_worker
+from engine.data.statistics import Request
+def killed(*_): os.kill(os.getpid(), signal.SIGKILL)
+exec(sys.argv[2])
+said = []
+statistics_worker.work(Request([Path(sys.argv[1])]), said.append)
+print(json.dumps(said[-1]["result"]["files"][0]))
+"""
+"""The worker in a process without threads, because it forks."""
+
+
+def test_many_pieces_make_what_one_makes(tmp_path: Path) -> None:
     rows = [{"question": words(n % 300, 5), "answer": words(n % 300, n % 15 + 1)} for n in range(2000)]
     path = written(tmp_path / "rows.jsonl", [*rows, "", "broken"])
 
-    def whole() -> Any:
-        said: list[dict[str, Any]] = []
-        statistics_worker.work(Request([path]), said.append)
-        return said[-1]["result"]
+    def whole(change: str) -> Any:
+        command = [sys.executable, "-c", WORK, str(path), change]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        return json.loads(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
 
-    # In this process, so that the size of the pieces is that of the test; the pool inherits it.
-    assert "fork" in multiprocessing.get_all_start_methods()
-    one = whole()
-    monkeypatch.setattr(row_measures, "PIECE_BYTES", 1000)
-    assert whole() == one
-    assert one["files"][0]["duplicates"]["rows"] == 1700
+    one = whole("")
+    assert one["duplicates"]["rows"] == 1700
+    assert whole("row_measures.PIECE_BYTES = 1000") == one
+
+
+def test_a_process_that_is_killed_ends_the_counting(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", MIXED)
+    command = [sys.executable, "-c", WORK, str(path), "statistics_worker._measure = killed"]
+    reply = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert reply.returncode == 1
+    assert "BrokenProcessPool" in reply.stderr
 
 
 def test_tokens_are_counted_as_the_template_writes_them(tmp_path: Path) -> None:
