@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import console, data, history, leet, masks, training
+from benchmarks import console, data, history, leet, masks, memory, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -16,6 +16,7 @@ ALL = {
     **leet.BENCHMARKS,
     **masks.BENCHMARKS,
     **data.BENCHMARKS,
+    **memory.BENCHMARKS,
 }
 
 

@@ -85,10 +85,13 @@ def correction(config: RunConfig, device: str, *, path: Path | None = None) -> C
         return NOTHING_MEASURED
     context = round(statistics.median(_context_of(one) for one in (same or here)[-_MEDIAN_OF:]))
     telling = [one for one in same if _tells(one)]
-    telling = [one for one in telling if one["model"] == config.model.name] or telling
+    own = [one for one in telling if one["model"] == config.model.name]
+    telling = own or telling
     if not telling:
         return Correction(context, 1.0, f"the process itself was measured here: {context >> 20:,} MB")
     factor = statistics.median(_factor(one, context) for one in telling[-_MEDIAN_OF:])
+    if not own:  # another model's deviation is half of it that model's own
+        factor = 1 + (factor - 1) / 2
     last = telling[-1]
     return Correction(
         context,

@@ -67,6 +67,14 @@ def test_another_device_and_another_arithmetic_learn_nothing_from_it(tmp_path: P
     assert correction(config(dtype="bfloat16"), "CPU, 2 cores", path=path).activation_factor == 1.0
 
 
+def test_another_model_teaches_half_of_what_the_same_one_does(tmp_path: Path) -> None:
+    path, batch = tmp_path / "memory.jsonl", Batch(512, 64)
+    keep(path, batch, round(1.5 * predicted(batch).total_bytes))
+    same = correction(config(), "CPU, 2 cores", path=path).activation_factor
+    other = correction(config(name="another"), "CPU, 2 cores", path=path).activation_factor
+    assert other - 1 == pytest.approx((same - 1) / 2)
+
+
 def test_a_measurement_that_cannot_be_of_this_run_is_bounded(tmp_path: Path) -> None:
     path, batch = tmp_path / "memory.jsonl", Batch(512, 64)
     keep(path, batch, 100 * predicted(batch).total_bytes)
