@@ -29,7 +29,9 @@ training:
 `ftconsole train FILE` starts it; `--set training.learning_rate=1e-4` changes one setting, `--dev` learns from
 `data.dev` alone for one epoch. Unknown keys, wrong types and contradictions are refused, all of them at once.
 
-- Where a value may be `auto` it is decided from the number of training rows, the model and the machine. The run's own
+- Where a value may be `auto` it is decided from the number of training rows, the model and the machine. The tables by
+  number of rows are left only where they would do harm: a length that would cut more than a hundredth of the rows grows
+  with them, a batch that does not fit into the free memory is halved, at the same rows per step. The run's own
   `run.yaml` has every value as it was used, with a comment that says whether it was given, from a preset, a default, or
   automatic and why. It can be given to `ftconsole train` again.
 - Paths are looked for in the workspace, then in the current folder, then among the samples that came with the program.

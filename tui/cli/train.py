@@ -78,8 +78,8 @@ def given(asked: Asked, workspace: Workspace) -> GivenConfig:
     """
     if asked.config is None and asked.preset is None:
         raise UsageError(
-            "There is nothing to train from.",
-            remedy="Name a file, RUN.yaml, or a preset: ftconsole train --preset demo.",
+            "Neither a configuration nor a preset is named.",
+            remedy="Name a file, RUN.yaml, or a preset, such as --preset demo.",
         )
     settings = preset(asked.preset) if asked.preset is not None else GivenConfig({})
     if asked.config is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from engine.config.catalogue import catalogue
 from engine.config.model import RunConfig
@@ -104,6 +104,31 @@ def test_adapter_and_optimizer_are_those_of_peft_and_torch_to_the_byte(
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]
     assert optimizer_bytes(config, found) == size_of(states)
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [
+        pytest.param({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, id="4 bits, constants too"),
+        pytest.param({"load_in_4bit": True, "bnb_4bit_use_double_quant": False}, id="4 bits"),
+        pytest.param({"load_in_8bit": True}, id="8 bits"),
+    ],
+)
+def test_quantised_weights_and_their_constants_are_those_of_bitsandbytes(bits: dict[str, Any], tmp_path: Path) -> None:
+    fields = {"model_type": "llama", **GROUPED, "hidden_size": 256, "intermediate_size": 512}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields), dtype=torch.bfloat16).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, quantization_config=BitsAndBytesConfig(**bits), dtype=torch.bfloat16, device_map={"": "cpu"}
+    )
+    held = size_of(model.parameters())
+    for module in model.modules():
+        weight: Any = getattr(module, "weight", None)
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            held += size_of([state.absmax, state.code])
+            held += size_of([state.state2.absmax, state.state2.code, state.offset]) if state.nested else 0
+        elif getattr(weight, "SCB", None) is not None:
+            held += size_of([weight.SCB])
+    assert weight_bytes(settings(model={"dtype": "bfloat16", **bits}), shape(fields)) == held
 
 
 def test_every_model_of_the_catalogue_has_as_many_parameters_as_it_says() -> None:
