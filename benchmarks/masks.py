@@ -55,7 +55,7 @@ def doctor_rate() -> Iterator[Figure]:
             ("doctor-rate", 1, 768, "no row can reach max_length 768"),
             ("doctor-rate.long", 16, 192, "every row is tokenised, and is longer than max_length 192"),
         ):
-            path = _rows(Path(folder) / "rows.jsonl", NUM_ROWS // longer, longer=longer)
+            path = _rows(Path(folder) / "rows.jsonl", NUM_ROWS // min(longer, 4), longer=longer)
             read = [row for row in read_rows(path) if isinstance(row, Row)]
             texts = [template.render([*row.prompt, *row.completion]) for row in read]
             asked = Asked((str(path),), {}, str(model), max_length=max_length)

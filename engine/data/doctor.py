@@ -151,15 +151,6 @@ class _Found:
     example: str = ""
 
 
-@dataclass(slots=True)
-class _Long:
-    """A row that may be longer than the limit."""
-
-    row: Row
-    rendered: str
-    prompt: str
-
-
 class _Examination:
     def __init__(self, asked: Asked, progress: Callable[[int], None], cancelled: Callable[[], bool]) -> None:
         self.asked, self.progress, self.cancelled = asked, progress, cancelled
@@ -167,7 +158,8 @@ class _Examination:
         self.whole: list[Finding] = []
         """What is true of the data as a whole."""
         self.rows_in = 0
-        self.long: list[_Long] = []
+        self.long: list[tuple[Row, str]] = []
+        """Rows that may be longer than the limit, and how they are rendered."""
         self.kinds: dict[str, int] = {}
         self.types: dict[str, int] = {}
         self.labels = {True: 0, False: 0}
@@ -299,18 +291,8 @@ class _Examination:
 
     def _note_length(self, row: Row, rendered: str) -> None:
         limit = self.asked.max_length
-        if limit is None or self.template is None:
-            return
-        if not self._may_reach(rendered, limit):
-            return
-        prompt = ""
-        if row.prompt and self.asked.completion_only_loss:
-            try:
-                prompt = self.template.render(row.prompt, add_generation_prompt=True)
-            except TemplateRefuses as error:
-                self._list("template-refuses", row.path, row.line, error.message)
-                return
-        self.long.append(_Long(row, rendered, prompt))
+        if limit is not None and self.template is not None and self._may_reach(rendered, limit):
+            self.long.append((row, rendered))
 
     def _measure_long(self) -> None:
         """Tokenise the rows that may be too long, and tell those that are."""
@@ -320,11 +302,13 @@ class _Examination:
             return
         # A line of 20 MB would take half a minute, and its beginning says as much.
         clip = max(_CLIPPED, limit * _LONGEST_TOKEN)
-        whole = template.encode_all([one.rendered[:clip] for one in long])
-        over = [(one.row, one.prompt, ids) for one, ids in zip(long, whole, strict=True) if len(ids) > limit]
-        asked = [prompt[:clip] if self._may_reach(prompt, limit) else "" for _, prompt, _ in over]
+        whole = template.encode_all([rendered[:clip] for _, rendered in long])
+        over = [(row, ids) for (row, _), ids in zip(long, whole, strict=True) if len(ids) > limit]
+        asked = [
+            prompt[:clip] if self._may_reach(prompt, limit) else "" for prompt in (self._prompt(row) for row, _ in over)
+        ]
         prompts = iter(template.encode_all([prompt for prompt in asked if prompt]))
-        for (row, _, ids), prompt in zip(over, asked, strict=True):
+        for (row, ids), prompt in zip(over, asked, strict=True):
             prompt_ids = next(prompts) if prompt else []
             if prompt and _common(prompt_ids, ids) >= limit:
                 more = "more than " if len(prompt) == clip else ""
@@ -332,6 +316,16 @@ class _Examination:
             else:
                 more = "more than " if _characters(row) >= clip else ""
                 self._list("answer-cut", row.path, row.line, f"{more}{len(ids)} tokens")
+
+    def _prompt(self, row: Row) -> str:
+        """Return the question as rendered; empty where it is learned as well, or cannot be rendered alone."""
+        assert self.template is not None
+        if not row.prompt or not self.asked.completion_only_loss:
+            return ""
+        try:
+            return self.template.render(row.prompt, add_generation_prompt=True)
+        except TemplateRefuses:
+            return ""
 
     def _may_reach(self, text: str, limit: int) -> bool:
         """Whether a text may have `limit` tokens. A token is a byte or more; some tokenizers put a space in front."""
