@@ -86,10 +86,12 @@ def import_file(path: Path, tool: str | None = None) -> Imported:
     values = {name: _plain_value(entry) for name, entry in written.items()}
     chosen = tool or looks_like(values)
     if chosen is None:
-        ours = "It is a configuration of this program already; " if any(name in sections() for name in values) else ""
+        ours = any(name in sections() for name in values)
         raise UsageError(
             f"{path.name} is not recognised as a configuration of Axolotl, LLaMA-Factory or TRL.",
-            remedy=f"{ours}name the tool with --from axolotl, llamafactory or trl.",
+            remedy="It looks like one of ours: `ftconsole config` checks it."
+            if ours
+            else "Name the tool with --from axolotl, llamafactory or trl.",
         )
     if chosen not in TABLES:
         raise UsageError(f"There is no import from {chosen[:40]!r}.", remedy=f"Choose one of {', '.join(TABLES)}.")

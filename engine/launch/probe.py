@@ -282,10 +282,11 @@ def _ended(found: Probed, process: _Process) -> None:
     code = process.wait()
     if found.trials and not found.trials[-1].fits:
         return
-    if code == -signal.SIGKILL:
+    # SIGABRT and SEGV: libraries that do not expect an allocation to fail, which it does at our limit.
+    if code in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV):
         if process.loaded:
             found.trials.append(Trial(process.asked, fits=False))
-            found.said = "the system ended the process for its memory"
+            found.said = f"the process was ended by {signal.Signals(-code).name}, most likely for its memory"
             return
         raise OutOfMemory(
             "The system ended the trial while it was loading the model, most likely for its memory.",
