@@ -144,9 +144,11 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
     """
     import orjson
 
-    found, spoken = Piece(), list[str]()
+    found = Piece()
+    # Counted by the turns of a whole row, and nothing of a row is kept: its memory is then used for the next.
+    spoken: dict[tuple[str, ...], int] = {}
     plain = _plain_reader(source.recognised)
-    types, categories, loads = list[str](), list[str](), orjson.loads  # counted at the end, together
+    types, categories, loads = found.dataset_types, found.categories, orjson.loads
     add_row, add_hash = found.rows.append, found.hashes.append
     add_characters, add_answer = found.characters.append, found.answers.append
     number = -1
@@ -188,20 +190,21 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
                 found.labels["true" if row.label else "false"] += 1
             if row.input_ids is not None:
                 found.tokens.append(len(row.input_ids))
-        spoken += roles
+        turns = tuple(roles)
+        spoken[turns] = spoken.get(turns, 0) + 1
         if dataset_type and type(dataset_type) is str:
-            types.append(dataset_type)
+            types[dataset_type] += 1
         if category and type(category) is str:
-            categories.append(category)
+            categories[category] += 1
         add_row(number)
         add_characters(len(text) - between)
         add_answer(answered)
         add_hash(hash(text))
     found.num_lines = number + 1
-    found.roles.update(spoken)
-    found.dataset_types.update(types)
-    found.categories.update(categories)
-    for counter in (found.categories, found.dataset_types, found.unusable):
+    for turns, times in spoken.items():
+        for role in turns:
+            found.roles[role] += times
+    for counter in (categories, types, found.unusable):
         if len(counter) > MAX_CATEGORIES:
             kept = dict(counter.most_common(MAX_CATEGORIES))
             counter.clear()

@@ -7,7 +7,7 @@ import pytest
 
 from engine.data import line_index
 from engine.data.data_worker import WorkCancelled
-from engine.data.line_index import BLOCK, LineIndex, build_index, count_here, count_in_threads, index_path
+from engine.data.line_index import BLOCK, LineIndex, build_index, count_here, index_path
 from engine.errors import DataError, NotFound
 
 
@@ -57,12 +57,14 @@ def test_every_line_is_found_where_it_begins(tmp_path: Path, data: bytes) -> Non
         assert index.offset(file.fileno(), len(lines) + 1) == len(data)
 
 
-def test_several_threads_count_what_one_counts(tmp_path: Path) -> None:
-    path = written(tmp_path, b"".join(b"x" * (n * 7919 % 3000) + b"\n" for n in range(20_000)) + b"torn")
+@pytest.mark.parametrize("width", [30, 3000], ids=["short", "long"])
+def test_several_processes_count_what_one_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    path = written(tmp_path, b"".join(b"x" * (n * 7919 % width) + b"\n" for n in range(20_000)) + b"torn")
     told: list[tuple[int, int]] = []
-    with path.open("rb") as file:
-        assert count_in_threads(file.fileno(), lambda *progress: told.append(progress)) == count_here(file.fileno())
-    assert told[0][1] == path.stat().st_size
+    monkeypatch.setattr(line_index, "OWN_PROCESS_ABOVE", 0)
+
+    assert build_index(path, lambda *progress: told.append(progress)) == of_a_file(path)
+    assert told[0] == (0, path.stat().st_size)
 
 
 def test_a_large_file_is_indexed_once_and_again_when_it_has_changed(
