@@ -10,7 +10,7 @@ from engine.config.model import settled
 from engine.hardware.memory import Batch, Estimate
 from engine.hardware.model_shape import ModelShape, find_shape
 from engine.launch.prepare import Settled
-from engine.launch.probe import Probed, predict
+from engine.launch.probe import Probed, largest_length, predict
 from engine.workspace import Workspace
 
 
@@ -39,11 +39,8 @@ def forecast(workspace: Workspace, given: Settled) -> Forecast:
 
 def largest_batch(given: Settled) -> Batch:
     """Return the largest batch there will be: as long as the longest row sampled, at most `data.max_length`."""
-    config = given.resolved.config
-    length = settled(config.data.max_length)
-    if given.facts.lengths is not None and not config.data.packing:
-        length = min(length, given.facts.lengths.longest)
-    return Batch(settled(config.training.per_device_train_batch_size), length)
+    training = given.resolved.config.training
+    return Batch(settled(training.per_device_train_batch_size), largest_length(given))
 
 
 def num_steps(given: Settled) -> int:

@@ -35,6 +35,8 @@ _HEADROOM = 0.95
 """Of what is free: another process may want a little, and the next batch may be a little longer."""
 _POLL_SECONDS = 0.25
 _TRIALS = 8
+_SHORTEST = 32
+"""Tokens: below it a row holds no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Trial:
     step_seconds: float = 0.0
     trained_share: float = 1.0
     wall_seconds: float = 0.0
+    max_length: int = 0
+    """What rows were cut to; 0: as configured."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,8 @@ class Probed:
     adapter_bytes: int = 0
     optimizer_bytes: int = 0
     largest_rows: int = 0
-    """Rows per batch that fit, of those tried and what follows from them; 0 when not even one does."""
+    """Rows per batch that fit, of those tried and what follows from them; 0 when not even one does. Where one row does
+    only when it is cut, 1; then `best` says the length."""
     proven: bool = False
     """Whether exactly so many rows were tried, or follow from the others' memory by a straight line."""
     said: str = ""
@@ -127,10 +132,12 @@ def probe(
                     _failed(found, event, process)
                 elif kind == "trial":
                     _take(found, event)
-                    rows = _next(found, given, budget_seconds - (time.monotonic() - known)) if search else None
-                    if rows is None:
+                    left = budget_seconds - (time.monotonic() - known)
+                    rows = _next(found, given, left) if search else None
+                    shorter = _shorter(found, given) if search and rows is None else None
+                    if rows is None and shorter is None:
                         break
-                    process.ask(rows)
+                    process.ask(rows or 1, shorter or 0)
             else:
                 _ended(found, process)
         finally:
@@ -235,9 +242,28 @@ def _next(found: Probed, given: Settled, seconds_left: float) -> int | None:
     return wanted
 
 
+def _shorter(found: Probed, given: Settled) -> int | None:
+    """Return the maximum length to try one row with, half of the last; None unless one row did not fit."""
+    last = found.trials[-1]
+    if last.fits or last.rows > 1 or len(found.trials) >= _TRIALS or any(trial.fits for trial in found.trials):
+        return None
+    length = (last.max_length or largest_length(given)) // 2
+    return length if length >= _SHORTEST else None
+
+
+def largest_length(given: Settled) -> int:
+    """Return the tokens of the longest row there will be: of those sampled, at most `data.max_length`."""
+    config = given.resolved.config
+    length = settled(config.data.max_length)
+    if given.facts.lengths is not None and not config.data.packing:
+        length = min(length, given.facts.lengths.longest)
+    return length
+
+
 def _by_a_line(found: Probed) -> int | None:
     """Return how many rows should fit, from the two largest batches that did; None when memory does not tell."""
-    fitting = sorted((trial for trial in found.trials if trial.fits), key=lambda trial: trial.rows)
+    whole = (trial for trial in found.trials if trial.fits and not trial.max_length)
+    fitting = sorted(whole, key=lambda trial: trial.rows)
     free = found.room.free_bytes
     if len(fitting) < 2 or free is None:
         return None
@@ -357,11 +383,12 @@ class _Process:
                     self.loaded = self.loaded or event["event"] == "loaded"
                     yield event
 
-    def ask(self, rows: int) -> None:
+    def ask(self, rows: int, max_length: int) -> None:
+        """Have `rows` rows tried, cut to `max_length`; 0 leaves them as configured."""
         assert self.process.stdin is not None
         self.asked = rows
         with contextlib.suppress(BrokenPipeError):  # its end is seen on stdout
-            self.process.stdin.write(f"{rows}\n".encode())
+            self.process.stdin.write(f"{rows} {max_length}\n".encode())
             self.process.stdin.flush()
 
     def wait(self) -> int:

@@ -50,9 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         stage = "preparing"
         say("loaded", **probe.counted())
         stage = "training"
-        for rows in _sizes(specification, sys.stdin):
-            say("stage", name=f"two steps of {rows} row" + ("s" if rows > 1 else ""))
-            say("trial", **probe.trial(rows))
+        for rows, max_length in _sizes(specification, sys.stdin):
+            shorter = f" of at most {max_length} tokens" if max_length else ""
+            say("stage", name=f"two steps of {rows} row" + ("s" if rows > 1 else "") + shorter)
+            say("trial", **probe.trial(rows, max_length), max_length=max_length)
     except BaseException as error:  # noqa: BLE001 - the boundary of the process: whatever it is, it is an answer
         from engine.training.failures import explained
 
@@ -66,11 +67,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _sizes(specification: dict[str, Any], asked: Iterator[str]) -> Iterator[int]:
-    """Yield the batch sizes to try: the first at once, then whatever is asked for on stdin until it closes."""
-    yield int(specification["rows"])
+def _sizes(specification: dict[str, Any], asked: Iterator[str]) -> Iterator[tuple[int, int]]:
+    """Yield rows and maximum length to try: first as configured, then what is asked for on stdin until it closes.
+
+    A length of 0 is the configured one.
+    """
+    yield int(specification["rows"]), 0
     for line in asked:
-        yield int(line)
+        rows, _, max_length = line.partition(" ")
+        yield int(rows), int(max_length)
 
 
 class _Probe:
@@ -117,12 +122,12 @@ class _Probe:
     def counted(self) -> dict[str, int]:
         return {"weight_bytes": self.base_bytes}
 
-    def trial(self, rows: int) -> dict[str, Any]:
-        """Return what two steps of `rows` rows take, or that they do not fit."""
+    def trial(self, rows: int, max_length: int) -> dict[str, Any]:
+        """Return what two steps of `rows` rows take, or that they do not fit; at `max_length` 0 as long as they are."""
         began = time.monotonic()
         trainer: Any = None
         try:
-            trainer = self._trainer(rows)
+            trainer = self._trainer(rows, max_length)
             measured = self._measure(trainer, rows)
         except BaseException as error:
             from engine.training.failures import explained
@@ -140,7 +145,7 @@ class _Probe:
             self.torch.cuda.empty_cache()
         return {**measured, "wall_seconds": round(time.monotonic() - began, 3)}
 
-    def _trainer(self, rows: int) -> Any:
+    def _trainer(self, rows: int, max_length: int) -> Any:
         from peft import LoraConfig, PeftModel
         from trl import SFTConfig
 
@@ -161,6 +166,8 @@ class _Probe:
             "shuffle_dataset": False,
         }
         arguments.pop("dataloader_prefetch_factor", None)
+        if max_length:
+            arguments["max_length"] = max_length
         config = SFTConfig(**arguments)
         copies = self.rows
         if config.packing:  # enough to fill the sequences

@@ -69,7 +69,8 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
     for trial in found.trials:
         rows = f"{trial.rows} row" + ("s" if trial.rows > 1 else "")
         if not trial.fits:
-            output.out(f"  {rows}: does not fit", style="error")
+            cut = f" cut to {trial.max_length} tokens" if trial.max_length else ""
+            output.out(f"  {rows}{cut}: does not fit", style="error")
             continue
         speed = f", {trial.tokens_per_second:,.0f} tokens/s" if trial.tokens_per_second else ""
         predicted = predict(settled, told.shape, _batch(trial), corrected=False).total_bytes
@@ -87,7 +88,7 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
 
 def _conclusion(found: Probed) -> str:
     if not found.largest_rows:
-        return "It does not fit, not even with one row in a batch."
+        return "It does not fit, not even with one short row in a batch."
     best = found.best
     length = best.length if best is not None else 0
     how = "Fits" if found.proven else "Should fit"
@@ -148,6 +149,7 @@ def _probe_object(found: Probed, told: Forecast) -> dict[str, Any]:
                 "peak_bytes": trial.peak_bytes or None,
                 "tokens_per_second": trial.tokens_per_second,
                 "step_seconds": trial.step_seconds or None,
+                "max_length": trial.max_length or None,
             }
             for trial in found.trials
         ],

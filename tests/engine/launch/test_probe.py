@@ -15,7 +15,7 @@ from engine.hardware.model_shape import find_shape
 from engine.launch import probe as probing
 from engine.launch.forecast import forecast, largest_batch, num_steps, training_seconds
 from engine.launch.prepare import Settled, settle
-from engine.launch.probe import Probed, Trial, predict, probe, remember
+from engine.launch.probe import Probed, Trial, largest_length, predict, probe, remember
 from engine.workspace import Workspace
 
 MB = 1 << 20
@@ -124,6 +124,29 @@ def test_the_search_goes_where_the_answer_is(
 ) -> None:
     found = Probed(Room("cpu", "a machine", 1000 * MB, 1000 * MB), trials(*tried))
     assert probing._next(found, settled(workspace), 1e6) == next_rows
+
+
+def test_where_not_one_row_fits_shorter_ones_are_tried(workspace: Workspace) -> None:
+    given = settled(workspace)
+
+    def after(*tried: Trial) -> int | None:
+        return probing._shorter(Probed(Room("cpu", "a machine", 1000 * MB, 1000 * MB), list(tried)), given)
+
+    one = Trial(1, fits=False)
+    assert after(one) == largest_length(given) // 2
+    assert after(one, Trial(1, fits=False, max_length=200)) == 100
+    assert after(one, Trial(1, fits=False, max_length=60)) is None  # 30 tokens hold no answer
+    assert after(Trial(2, fits=False)) is None  # one row was not tried yet
+    assert after(one, Trial(1, fits=True, max_length=60)) is None
+
+
+def test_a_shorter_trial_is_of_shorter_rows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_next", lambda *_: None)
+    monkeypatch.setattr(probing, "_shorter", lambda found, _: 96 if len(found.trials) == 1 else None)
+    found = probe(settled(workspace, per_device_train_batch_size=1))
+    whole, cut = found.trials
+    assert (cut.rows, cut.max_length, cut.length) == (1, 96, 96)
+    assert whole.length > 96
 
 
 def test_a_trial_that_would_take_too_long_is_not_made_and_said(workspace: Workspace) -> None:
