@@ -47,6 +47,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 BROAD = 120
 """Width from which table and pane stand beside each other."""
+SOON_SECONDS = 0.3
+"""What a row may take to be prepared before that is shown as work that can be stopped. The first takes 5 s or more."""
 UNDER_THE_LENS = ("rendered", "mask", "tokens")
 """Views that need the microscope."""
 _TABS = Binding.Group("View", compact=True)
@@ -130,8 +132,10 @@ class DataScreen(ConsoleScreen):
         self.stopped: set[str] = set()
         """Reports that were begun and stopped; they are made again only when asked for."""
         self._microscope: Microscope | None = None
+        self._examination: asyncio.Task[Examined] | None = None
         self._wanted = asyncio.Event()
         self._look = asyncio.Event()
+        self._due = asyncio.Event()
         self._table = RowTable()
         self._pane = Pane()
         self._tabs = Tabs()
@@ -216,7 +220,7 @@ class DataScreen(ConsoleScreen):
 
     @work(exclusive=True, group="row", description="Looking at a row", exit_on_error=False)
     async def look_at_rows(self) -> None:
-        """Read the row under the cursor, always the one it is on now; through the microscope where that is shown."""
+        """Read the row under the cursor, always the one it is on now."""
         while True:
             await self._look.wait()
             self._look.clear()
@@ -228,9 +232,22 @@ class DataScreen(ConsoleScreen):
                 if book is not self.book:
                     continue
                 self.entry = entry
+                self.stopped.discard("microscope")
                 self.post_message(self.Changed())
-            if self.view in UNDER_THE_LENS and not self._look.is_set():
-                await self._examine(book, line)
+            self._due.set()
+
+    @work(exclusive=True, group="microscope", description="Preparing a row", exit_on_error=False)
+    async def examine_rows(self) -> None:
+        """Look at rows through the microscope while that is shown: one at a time, always the one that is read now."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            book, entry = self.book, self.entry
+            if book is None or entry is None or self.looked_at or "microscope" in self.stopped:
+                continue
+            if self.view in UNDER_THE_LENS:
+                await self._examine(book, entry.line.number)
+                self._due.set()
                 self.post_message(self.Changed())
 
     async def _reading(self, read: Callable[[T], R], what: T) -> R | None:
@@ -242,16 +259,27 @@ class DataScreen(ConsoleScreen):
             return None
 
     async def _examine(self, book: Book, line: int) -> None:
-        if self.looked_at:
-            return
+        microscope: Microscope | None = None
+        task: asyncio.Task[Examined] | None = None
+        activity: Activity | None = None
         try:
             microscope = self._microscope or await self._focused(book)
             path, at = await asyncio.to_thread(book.row_file, line, Path(self._folder.name))
-            examined = await microscope.examine(path, at)
-            if microscope is self._microscope:
-                self.examined, self.not_examined = (line, examined), None
+            task = self._examination = asyncio.ensure_future(microscope.examine(path, at))
+            if not (await asyncio.wait({task}, timeout=SOON_SECONDS))[0]:
+                activity = self._begin("microscope", "preparing the row")
+            await asyncio.wait({task})
+            if not task.cancelled() and microscope is self._microscope:
+                self.examined, self.not_examined = (line, task.result()), None
         except EngineError as error:
-            self.examined, self.not_examined = None, (line, error)
+            # One that was dropped, for another model or by Esc, has nothing to say any more.
+            if book is self.book and microscope is self._microscope:
+                self.examined, self.not_examined = None, (line, error)
+        finally:
+            if task is not None and not task.cancel() and not task.cancelled():
+                task.exception()  # taken note of, also where nobody wants to know any more
+            if activity is not None:
+                self._end("microscope", activity)
 
     async def _focused(self, book: Book) -> Microscope:
         """Return a microscope on the model that is chosen.
@@ -276,6 +304,8 @@ class DataScreen(ConsoleScreen):
     async def _drop_microscope(self) -> None:
         microscope, self._microscope = self._microscope, None
         self.examined = self.not_examined = None
+        if self._examination is not None:
+            self._examination.cancel()
         if microscope is not None:
             await microscope.close()
 
@@ -313,14 +343,14 @@ class DataScreen(ConsoleScreen):
         def count() -> None:
             settled, _ = inquiries.settled_or_none(lambda: self._settle(book))
             for found in inquiries.statistics(book, settled, activity, self._tell):
-                if book is self.book:
+                if book is self.book and not activity.stopped.is_set():
                     self.statistics = found
                     self._tell()
 
         try:
             await asyncio.to_thread(count)
         except inquiries.Stopped:
-            self.stopped.add("statistics")
+            pass
         except EngineError:
             self.stopped.add("statistics")
             raise
@@ -338,12 +368,12 @@ class DataScreen(ConsoleScreen):
 
         try:
             report, why_not = await asyncio.to_thread(examine)
-            if book is self.book:
+            if book is self.book and not activity.stopped.is_set():
                 self.report = report
                 if why_not is not None:
                     self.notify(str(why_not), title="Examined without a model", severity="warning")
         except inquiries.Stopped:
-            self.stopped.add("doctor")
+            pass
         except EngineError:
             self.stopped.add("doctor")
             raise
@@ -372,6 +402,7 @@ class DataScreen(ConsoleScreen):
         return activity
 
     def _end(self, name: str, activity: Activity) -> None:
+        activity.stopped.set()  # whoever waited may be gone, and the thread go on
         if self.activities.get(name) is activity:
             del self.activities[name]
         self.post_message(self.Changed())
@@ -380,10 +411,11 @@ class DataScreen(ConsoleScreen):
         """Say, from any thread, that something looks different."""
         self.post_message(self.Changed())
 
-    def _stop_all(self) -> None:
-        for activity in self.activities.values():
-            activity.stopped.set()
-        self.activities.clear()
+    def _stop_all(self, *names: str) -> None:
+        """Stop what goes on; only what is named, where something is."""
+        for name in names or tuple(self.activities):
+            if (activity := self.activities.pop(name, None)) is not None:
+                activity.stopped.set()
 
     def _begin_report(self) -> None:
         """Make the report that is shown, unless it is there, under way or was stopped."""
@@ -401,6 +433,7 @@ class DataScreen(ConsoleScreen):
         self.show_all()
         self.read_rows()
         self.look_at_rows()
+        self.examine_rows()
         if self.opening is not None:
             self.open(self.opening)
         else:
@@ -503,6 +536,10 @@ class DataScreen(ConsoleScreen):
         elif self.view == "statistics":
             self.statistics = None
             self.count_file(book)
+        elif self.view in UNDER_THE_LENS:
+            self.stopped.discard("microscope")
+            self.examined = self.not_examined = None
+            self._due.set()
         else:
             self.open(book.path, dict(book.mapping) if book.mapping else None, self._table.line)
 
@@ -577,8 +614,10 @@ class DataScreen(ConsoleScreen):
             self._close_line()
         elif self.activities:
             name, activity = list(self.activities.items())[-1]
-            activity.stopped.set()
+            self.stopped.add(name)
             self._end(name, activity)
+            if name == "microscope":
+                self.run_worker(self._drop_microscope(), group="drop", description="Ending the preparation of rows")
         elif self.has_class("-reading"):
             self.remove_class("-reading")
             self._table.focus()
@@ -632,8 +671,10 @@ class DataScreen(ConsoleScreen):
     async def look_through(self, through: View) -> None:
         """Look at the rows through another model, or with another length."""
         self.through, self.settled = through, None
+        self._stop_all("doctor", "statistics")
         await self._drop_microscope()
         self.report = self.statistics = None
+        self.stopped.clear()
         self._look.set()
         self._begin_report()
         self.show_all()

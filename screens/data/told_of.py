@@ -33,12 +33,18 @@ def told_of(screen: DataScreen, width: int) -> list[Told]:
     if examined is not None and examined[0] == line:
         return examined_rows(view, examined[1], width, screen.glyphs)
     refused = screen.not_examined
+    if "microscope" in screen.stopped:
+        return _stopped()
     error = refused[1] if refused is not None and refused[0] == line else None
     return waiting(entry, error, screen.settled, width)
 
 
 def _nothing(screen: DataScreen, about: str) -> list[Told]:
     if screen.view in screen.stopped:
-        return told([[("Stopped.", "w"), ("  r", "k"), (" begins again", " ")]])
+        return _stopped()
     later = "index" in screen.activities
     return told([[(about, "m")], [("It begins when the lines are counted." if later else "Under way ...", "m")]])
+
+
+def _stopped() -> list[Told]:
+    return told([[("Stopped.", "w"), ("  r", "k"), (" begins again", " ")]])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from engine.data.findings import Finding, Report
+from screens.data import inquiries
+from screens.data.book import Book
+from screens.data.lens import Settled
+from screens.data.work_state import Activity
 from tests.screens.data.files import preferences, questions, wrong
 from tests.screens.data.stage import console, data_screen, settled
 from tests.screens.runs.stage import until
@@ -17,6 +23,37 @@ from tui.terminal.contract import Terminal
 
 Snapshot = Any
 SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=["small", "large"])
+
+
+FOUND = Report(
+    (
+        Finding("malformed-line", "grave", 1, (("wrong_train.jsonl", 20),), "1 row cannot be read: trailing comma at "
+                "column 40", "Correct or delete those lines.", left_out=True),
+        Finding("control-tokens", "warning", 1, (("wrong_train.jsonl", 40),), "1 row has control tokens in its text, "
+                "such as <|im_end|>", "Give plain messages: the template adds its marks itself."),
+        Finding("answer-cut", "warning", 31, tuple(("wrong_train.jsonl", line) for line in range(100, 120)), "31 rows "
+                "are longer than max_length 640, so the ends of their answers are cut off (4,024 tokens)",
+                "Set data.max_length higher, or shorten them; a model taught without ends does not stop."),
+        Finding("length-bias", "note", 1, (), "Chosen answers are longer than rejected ones", ""),
+    ),
+    120, 119, 1, with_template=True,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def same_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the doctor says is its own business: here only how it looks is."""
+
+    def examine(book: Book, settled: Settled | None, activity: Activity, tell: Callable[[], None]) -> Report:
+        if book.path.name != "wrong_train.jsonl":
+            return Report((), 300, 300, 0, with_template=True)
+        there = {"wrong_train.jsonl": str(book.path)}
+        findings = [
+            replace(one, lines=tuple((there[path], line) for path, line in one.lines)) for one in FOUND.findings
+        ]
+        return replace(FOUND, findings=tuple(findings))
+
+    monkeypatch.setattr(inquiries, "examine", examine)
 
 
 @pytest.fixture
@@ -52,6 +89,7 @@ def after(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param(questions, ["j", "x"], id="mask"),
         pytest.param(preferences, ["j"], id="preferences"),
         pytest.param(wrong, ["d", "tab", "j", "enter"], id="doctor"),
+        pytest.param(questions, ["d"], id="doctor without findings"),
         pytest.param(questions, ["s"], id="statistics"),
     ],
 )

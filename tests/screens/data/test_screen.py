@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from engine.data.microscope import Examined
 from screens.data import inquiries
+from screens.data import screen as screens
 from screens.data.book import READ_TO
 from screens.data.dialogs import Chooser
 from screens.data.pane import Pane
@@ -296,6 +299,31 @@ async def test_the_mask_is_what_training_makes_of_the_row_however_far_into_the_f
         assert "✓ learned" in text
         assert "✓ end trained" in text
         assert f"number {number}" in text.replace(" \n", " ")
+    assert app.failures == []
+
+
+async def test_a_row_that_takes_long_to_prepare_is_stopped_and_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = StillMicroscope.examine
+
+    async def endless(self: StillMicroscope, path: str | Path, line: int, *, batch_rows: int = 1) -> Examined:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(StillMicroscope, "examine", endless)
+    monkeypatch.setattr(screens, "SOON_SECONDS", 0.01)
+    app = console(tmp_path, questions(tmp_path))
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press("x")
+        await until_seen(pilot, "preparing the row   Esc stops it")
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until_seen(pilot, '"instruction": "What do you know of Carmen, number 1?"')
+        await pilot.press("x", "escape")
+        await until_seen(pilot, "Stopped.  r begins again")
+        monkeypatch.setattr(StillMicroscope, "examine", real)
+        await pilot.press("r")
+        await until_seen(pilot, "✓ learned")
     assert app.failures == []
 
 
