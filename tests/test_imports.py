@@ -31,7 +31,14 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["engine.config.load", "engine.runs.summary", "engine.launch.start", "engine.launch.prepare"]
+    "module",
+    [
+        "engine.config.load",
+        "engine.runs.summary",
+        "engine.launch.start",
+        "engine.launch.prepare",
+        "engine.launch.forecast",
+    ],
 )
 def test_the_engine_the_console_uses_loads_no_training_library(module: str) -> None:
     assert not loaded_after(f"import {module}") & (TRAINING | DEFERRED | TERMINAL)
