@@ -11,7 +11,7 @@ import os
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ MAX_CATEGORIES: Final = 10_000
 """Told apart in one piece; a column of identifiers would otherwise fill the memory."""
 _SHOWN: Final = 20
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool", "developer"})
+_READ_BYTES: Final = 1 << 16
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -103,11 +104,16 @@ def lines_of(source: Source, piece: tuple[int, int]) -> Iterator[bytes]:
     with source.text.open("rb", buffering=1 << 18) as file:
         file.seek(start)
         if source.separator == b"\n" and stop - start <= PIECE_BYTES + MAX_LINE_BYTES:
-            for line in file:  # 3 times faster than to read the piece whole and split it
-                yield line if start else line.removeprefix(_BOM)
-                start += len(line)
-                if start >= stop:
+            while start < stop:
+                # `readlines` ends with the line that exceeds its hint, and takes 0 for none: no further than the piece.
+                hint = min(_READ_BYTES, stop - start) - 1
+                lines = file.readlines(hint) if hint else [file.readline()]
+                if not lines or not lines[0]:
                     return
+                if not start:
+                    lines[0] = lines[0].removeprefix(_BOM)
+                start = file.tell()
+                yield from lines
         else:
             lines = file.read(min(stop - start, PIECE_BYTES + MAX_LINE_BYTES)).split(source.separator)
             lines[0] = lines[0] if start else lines[0].removeprefix(_BOM)
@@ -147,7 +153,7 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
     found = Piece()
     # Counted by the turns of a whole row, and nothing of a row is kept: its memory is then used for the next.
     spoken: dict[tuple[str, ...], int] = {}
-    plain = _plain_reader(source.recognised)
+    plain = _plain_reader(source.recognised, spoken)
     types, categories, loads = found.dataset_types, found.categories, orjson.loads
     add_row, add_hash = found.rows.append, found.hashes.append
     add_characters, add_answer = found.characters.append, found.answers.append
@@ -167,7 +173,7 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
         metadata = record.get("metadata")
         read = plain(record) if type(metadata) is not str else None
         if read is not None:
-            text, roles, answered = read
+            text, turns, answered = read
             told = metadata if type(metadata) is dict else record
             dataset_type, category = told.get("dataset_type"), told.get("category")
             if told is not record:
@@ -175,22 +181,21 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
                     dataset_type = record.get("dataset_type")
                 if category is None and "category" not in told:
                     category = record.get("category")
-            between = len(roles) - 1
+            between = len(turns) - 1
         else:
             row = row_of(record, source.recognised, source.path, number)
             if isinstance(row, Problem):
                 _unusable(found, number, row.reason)
                 continue
             text = text_of_row(row)
-            roles = [message["role"] for message in (*row.prompt, *row.completion)]
-            between = max(0, len(roles) + len(row.rejected) - 1)
+            turns = tuple([message["role"] for message in (*row.prompt, *row.completion)])
+            between = max(0, len(turns) + len(row.rejected) - 1)
             answered = sum(len(message["content"]) for message in row.completion)
             dataset_type, category = row.dataset_type, row.category
             if row.label is not None:
                 found.labels["true" if row.label else "false"] += 1
             if row.input_ids is not None:
                 found.tokens.append(len(row.input_ids))
-        turns = tuple(roles)
         spoken[turns] = spoken.get(turns, 0) + 1
         if dataset_type and type(dataset_type) is str:
             types[dataset_type] += 1
@@ -215,14 +220,16 @@ def measure(source: Source, piece: tuple[int, int], sample: int) -> Piece:
     return found
 
 
-_Read: TypeAlias = tuple[str, Sequence[str], int]
+_Read: TypeAlias = tuple[str, tuple[str, ...], int]
 """All texts as `text_of_row` gives them, who speaks, and the characters of the answer."""
 
 
 class _Reader:
     """Reads the rows of one shape, as far as they are plainly of it."""
 
-    def __init__(self, recognised: Recognised) -> None:
+    def __init__(self, recognised: Recognised, spoken: Mapping[tuple[str, ...], int]) -> None:
+        self.spoken = spoken
+        """Turns of rows that were read."""
         columns = recognised.columns
         self.messages = columns.get("messages", "")
         self.prompt, self.completion = columns.get("prompt", ""), columns.get("completion", "")
@@ -240,19 +247,19 @@ class _Reader:
             messages = record[self.messages]
             texts = list(map(_CONTENT, messages))
             roles = list(map(_ROLE, messages))
+            turns = tuple(roles)  # half the time of a tuple that has to grow
             text = "\0".join(texts)
             answer = texts[-1]
-            if (
-                len(roles) < 2
-                or roles[-1] != "assistant"
-                or not answer
-                or answer.isspace()
-                or not _ROLES.issuperset(roles)
+            if not answer or answer.isspace():
+                return None
+            # Of a thousand rows, nearly all have turns that were looked at already.
+            if turns not in self.spoken and (
+                len(turns) < 2 or turns[-1] != "assistant" or not _ROLES.issuperset(turns)
             ):
                 return None
         except (KeyError, TypeError, IndexError):  # no list, no objects, not text, or nothing
             return None
-        return text, roles, len(answer)
+        return text, turns, len(answer)
 
     def pair(self, record: dict[str, Any]) -> _Read | None:
         """Read a row with question and answer; None when it is not plain."""
@@ -276,8 +283,10 @@ _EMPTY_OR_SPELLED: Final = ("", "[", "{")
 _ASKED_AND_SAID: Final = ("user", "assistant")
 
 
-def _plain_reader(recognised: Recognised) -> Callable[[dict[str, Any]], _Read | None]:
-    reader = _Reader(recognised)
+def _plain_reader(
+    recognised: Recognised, spoken: Mapping[tuple[str, ...], int]
+) -> Callable[[dict[str, Any]], _Read | None]:
+    reader = _Reader(recognised, spoken)
     if recognised.kind == "sft" and not recognised.given:
         if recognised.shape == "messages":
             return reader.conversation
