@@ -28,7 +28,7 @@ from tui.steady import Steady
 MEASURING = "screens.configure.measuring"
 """Module of the process that tries."""
 _BAR = 28
-_END_SECONDS = 10.0
+_END_SECONDS = 3.0
 """How long a cancelled trial may take to end by itself."""
 _NAME = 13
 
@@ -97,6 +97,7 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
         self._ascii = ascii_only
         self._now = ""
         self._problem = ""
+        self._process: asyncio.subprocess.Process | None = None
 
     @work(exclusive=True, group="measure", description="Trying two steps", exit_on_error=False)
     async def measure(self) -> None:
@@ -105,6 +106,7 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
             sys.executable, "-P", "-m", MEASURING,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
+        self._process = process
         assert process.stdin is not None
         assert process.stdout is not None
         source = self._draft.path.name if self._draft.path else UNSAVED
@@ -124,6 +126,11 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
 
     def on_mount(self) -> None:
         self._show()
+
+    async def on_unmount(self) -> None:
+        """See that the trial ends also where the whole console is left while it is under way."""
+        if self._process is not None:
+            await _ended(self._process)
 
     def on_memory_dialog_told(self, message: Told) -> None:
         """Show how it goes, and what was found."""
