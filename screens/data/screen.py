@@ -730,7 +730,7 @@ class DataScreen(ConsoleScreen):
         if self.book is not None:
             groups, facts = reading_pieces(self.book)
             running = [activity.pieces(self.glyphs) for activity in reversed(self.activities.values())]
-            self._bar.show(groups, facts, [*running[:1], *status_pieces(self._table, self.found)])
+            self._bar.show(groups, facts, [*running[:1], *status_pieces(self.book, self._table, self.found)])
 
     @property
     def table(self) -> RowTable:

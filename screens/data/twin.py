@@ -27,7 +27,7 @@ def twin(screen: DataScreen) -> str:
     running = [[(f"{activity.said}, {activity.done:,} of {activity.total:,}", " ")] for activity in
                screen.activities.values()]  # fmt: skip
     head = [[(f"Data: {plain(book.name)}", " ")], _joined([*groups, facts]),
-            _joined([*running, *status_pieces(table, screen.found)])]  # fmt: skip
+            _joined([*running, *status_pieces(book, table, screen.found)])]  # fmt: skip
     columns = columns_for(book.kind, WIDTH, len(str(max(1, table.num_lines))))
     first = max(0, table.cursor - _ROWS // 2)
     listed = [heads(columns)]

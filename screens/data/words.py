@@ -58,7 +58,7 @@ def _shape_pieces(recognised: Recognised) -> list[list[Piece]]:
     return groups
 
 
-def status_pieces(table: RowTable, found: Found | None) -> list[list[Piece]]:
+def status_pieces(book: Book, table: RowTable, found: Found | None) -> list[list[Piece]]:
     """Return where the cursor is, and what is marked."""
     if not table.num_rows:
         return [[("no rows", "w")]]
@@ -68,7 +68,10 @@ def status_pieces(table: RowTable, found: Found | None) -> list[list[Piece]]:
     if found is not None:
         pieces = found.pieces(table.line)
         groups = [[*groups[0], *pieces]] if groups else [pieces]
-    return [*groups, [(f"line {table.line:,} ", " "), (f"of {table.num_lines:,}", "m")]]
+    # Rows of a table are not its lines; what names lines elsewhere means those of the file.
+    in_file = f", line {book.line_of(table.line):,} of the file" if book.line_of(table.line) != table.line else ""
+    unit = "row" if book.pages.copied else "line"
+    return [*groups, [(f"{unit} {table.line:,} ", " "), (f"of {table.num_lines:,}{in_file}", "m")]]
 
 
 def through_pieces(through: View, settled: Settled | None) -> list[Piece]:

@@ -216,6 +216,17 @@ async def test_the_reading_of_the_columns_is_corrected_with_one_key(tmp_path: Pa
         await until_seen(pilot, "no shape is recognised")
 
 
+async def test_a_row_of_a_table_says_its_line_in_the_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('question,answer\n"Q1\nand more",A1\nQ2,A2\n')
+    app = console(tmp_path, path)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press("j")
+        await until_seen(pilot, "row 2 of 2, line 4 of the file")
+        assert "CSV" in seen(app)
+
+
 # One row
 
 
