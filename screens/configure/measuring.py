@@ -41,6 +41,8 @@ def measure(
         "trials": [asdict(trial) for trial in found.trials],
         "largest_rows": found.largest_rows,
         "proven": found.proven,
+        "length": found.best.length if found.best is not None else 0,
+        "max_length": found.best.max_length if found.best is not None else 0,
         "said": found.said,
         "free_bytes": found.room.free_bytes,
         "device": found.room.device,

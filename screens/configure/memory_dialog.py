@@ -33,8 +33,8 @@ _END_SECONDS = 3.0
 _NAME = 13
 
 
-class MemoryDialog(Steady, ModalScreen["int | None"]):
-    """Shows the parts; tries when asked. Closes with a number of rows per batch to take, or None.
+class MemoryDialog(Steady, ModalScreen["Mapping[str, int] | None"]):
+    """Shows the parts; tries when asked. Closes with settings to take, by key, or None.
 
     Args:
         workspace: Where files are looked for.
@@ -154,10 +154,16 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
                 yield Static(id="said")
 
     @property
-    def largest(self) -> int | None:
-        """Rows per batch that the settings could take; None when nothing says so, or they have it already."""
-        rows = int(self.found["largest_rows"]) if self.found is not None else 0
-        return rows if rows and (self._memory is None or rows != self._memory.rows) else None
+    def largest(self) -> Mapping[str, int]:
+        """Settings of the largest batch that fits; empty when nothing says so, or they are as it is already."""
+        if self.found is None or not self.found["largest_rows"]:
+            return {}
+        settings: dict[str, int] = {}
+        if self._memory is None or self.found["largest_rows"] != self._memory.rows:
+            settings["training.per_device_train_batch_size"] = int(self.found["largest_rows"])
+        if self.found["max_length"]:  # not one row fitted whole
+            settings["data.max_length"] = int(self.found["max_length"])
+        return settings
 
     def _show(self) -> None:
         self.query_one("#said", Static).update(
@@ -165,7 +171,7 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
         )
         keys = "Esc ends the trial" if self.measuring else "m measures, Esc closes"
         if self.largest and not self.measuring:
-            keys = f"b takes {self.largest} rows, {keys}"
+            keys = f"b takes that batch, {keys}"
         self.query_one("#box").border_subtitle = content(keys)
         self.refresh_bindings()
 
@@ -219,7 +225,8 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
                 rows.append([(f"{head:<{_NAME + 10}}", ""), ("does not fit", "$text-error")])
         if found["largest_rows"]:
             how = "fits" if found["proven"] else "should fit"
-            rows.append([(f"Measured: {how} with {found['largest_rows']} rows in a batch.", "bold $text-success")])
+            size = f"batch {found['largest_rows']}, length {found['length']:,}"
+            rows.append([(f"Measured: {how} at {size}.", "bold $text-success")])
         elif found["trials"]:
             rows.append([("Measured: does not fit, not even with one row in a batch.", "bold $text-error")])
         if found["seconds"] is not None:
@@ -232,7 +239,7 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is something to take once it was found."""
         del parameters
-        return action != "take" or (self.largest is not None and not self.measuring)
+        return action != "take" or (bool(self.largest) and not self.measuring)
 
     def action_measure(self) -> None:
         """Begin a trial."""
@@ -243,7 +250,7 @@ class MemoryDialog(Steady, ModalScreen["int | None"]):
 
     def action_take(self) -> None:
         """Close with the largest batch that fits."""
-        if self.largest is not None:
+        if self.largest:
             self.dismiss(self.largest)
 
     def action_scroll(self, rows: int) -> None:

@@ -205,9 +205,12 @@ class ConfigureScreen(ConsoleScreen):
             self.workspace, self.draft, decided.memory, decided.without_memory,
             ascii_only=self.terminal.glyphs == "ascii",
         )  # fmt: skip
-        rows = await self.app.push_screen_wait(dialog)
-        if rows is not None:
-            self.change(self.draft.put("training.per_device_train_batch_size", rows))
+        batch = await self.app.push_screen_wait(dialog)
+        if batch is not None:
+            draft = self.draft
+            for key, value in batch.items():
+                draft = draft.put(key, value)
+            self.change(draft)
         elif dialog.found is not None:
             self._deciding.about(self.draft)  # what was measured corrects what is predicted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ FOUND = {
         {"rows": 4, "fits": True, "length": 498, "peak_bytes": 6_800_000_000, "tokens_per_second": 4100.0},
         {"rows": 16, "fits": False, "length": 0, "peak_bytes": 0, "tokens_per_second": None},
     ],
-    "largest_rows": 8, "proven": True, "said": "", "free_bytes": 12_000_000_000, "device": "GPU", "seconds": 700.0,
+    "largest_rows": 8,
+    "length": 498,
+    "max_length": 0, "proven": True, "said": "", "free_bytes": 12_000_000_000, "device": "GPU", "seconds": 700.0,
     "memory": {"components": PARTS, "free_bytes": 12_000_000_000, "kind": "cuda", "rows": 4, "length": 512,
                "reason": "measured here"},
 }  # fmt: skip
@@ -60,19 +62,19 @@ async def test_a_trial_says_how_it_goes_and_its_batch_can_be_taken(
         print(json.dumps({{"found": json.loads({json.dumps(FOUND)!r})}}), flush=True)
     """)
     app = console(tmp_path, StillWorker())
-    taken: list[int | None] = []
+    taken: list[Mapping[str, int] | None] = []
     async with app.run_test(size=(80, 24)) as pilot:
         app.push_screen(MemoryDialog(tmp_path, Draft("the settings"), MEMORY, ""), taken.append)
         await until_seen(pilot, "fits: 7.0 GB of 12 GB free device memory")
         await pilot.press("b", "m")
-        await until_seen(pilot, "Measured: fits with 8 rows in a batch.")
+        await until_seen(pilot, "Measured: fits at batch 8, length 498.")
         assert "4 x 498 tokens" in seen(app)
         assert "does not fit" in seen(app)
         assert "Training takes some 12 min" in seen(app)
-        await until_seen(pilot, "b takes 8 rows")
+        await until_seen(pilot, "b takes that batch")
         await pilot.press("b")
         await until(pilot, lambda: taken, "the answer")
-    assert taken == [8]
+    assert taken == [{"training.per_device_train_batch_size": 8}]
     assert app.failures == []
 
 
@@ -84,7 +86,7 @@ async def test_escape_ends_the_trial_first_and_then_closes(trial: Callable[[str]
         open({str(tmp_path / "ended")!r}, "w").close()
     """)
     app = console(tmp_path, StillWorker())
-    taken: list[int | None] = []
+    taken: list[Mapping[str, int] | None] = []
     async with app.run_test(size=(80, 24)) as pilot:
         app.push_screen(MemoryDialog(tmp_path, Draft(), MEMORY, ""), taken.append)
         await pilot.pause()
@@ -133,7 +135,7 @@ def test_what_is_measured_is_remembered_and_told(tmp_path: Path, monkeypatch: py
     assert said == [{"now": "reading the data"}, {"now": "two steps of 16 rows"}]
     expected = settle(Workspace(tmp_path), preset("demo")).resolved.config
     assert asked[0].resolved.config == expected
-    assert answer["largest_rows"] == 16
+    assert (answer["largest_rows"], answer["length"], answer["max_length"]) == (16, 40, 0)
     assert answer["trials"][0]["tokens_per_second"] == 2_000.0
     assert answer["seconds"] > 0
     assert Memory(**answer["memory"]).rows == 16
