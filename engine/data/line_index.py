@@ -39,7 +39,7 @@ PREAMBLE: Final = struct.Struct("=8sIIQQ")
 """Magic, version, CRC-32 of all that follows, length of the header, number of counts."""
 PROOF_BYTES: Final = 4096
 OWN_PROCESS_ABOVE: Final = 8 << 20
-"""So many bytes are counted here in 7 ms; a process of its own takes 40 ms to begin."""
+"""So many bytes are counted here in 7 ms; a process of its own takes 50 ms to begin."""
 _CHUNK: Final = 2 * BLOCK
 """What is read at once stays in the cache of a core."""
 _FEW: Final = 150
