@@ -8,8 +8,8 @@ from typing import Any
 from screens.configure.draft import Reading
 from screens.configure.fields import Field, Heading, Line, Value
 from screens.configure.rows import facts, origin
-from screens.live.cells import Cells, Piece, cut, spread
-from screens.live.text_rows import wrapped
+from tui.widgets.cells import Cells, Piece, cut, spread
+from tui.widgets.text_rows import wrapped
 
 _LABEL = 9
 

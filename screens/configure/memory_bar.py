@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from screens.configure.memory import Memory, gigabytes, sentence
-from screens.live.cells import Cells, Piece, cut, fitted, length
 from tui.display import plain
+from tui.widgets.cells import Cells, Piece, cut, fitted, length
 from tui.widgets.chart.glyphs import GlyphSet
 
 STYLES: Mapping[str, str] = {

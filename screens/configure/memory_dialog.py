@@ -21,9 +21,9 @@ from textual.widgets import Static
 from engine.errors import EngineError
 from screens.configure.draft import UNSAVED, Draft
 from screens.configure.memory import Memory, gigabytes, sentence
-from screens.live.text_rows import StyledText, as_content, wrapped
 from tui.display import content, plain
 from tui.steady import Steady
+from tui.widgets.text_rows import StyledText, as_content, wrapped
 
 MEASURING = "screens.configure.measuring"
 """Module of the process that tries."""

@@ -15,9 +15,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from screens.live.text_rows import as_content, wrapped
 from tui.display import cell_len, content, plain
 from tui.steady import Steady
+from tui.widgets.text_rows import as_content, wrapped
 
 _LISTED = 300
 """More than these are found by typing."""

@@ -9,8 +9,8 @@ from typing import Any
 from engine.config.declaration import TRAINER
 from screens.configure.draft import Reading
 from screens.configure.fields import Field, Heading, Line, Value, in_a_word, value_of
-from screens.live.cells import Piece
 from tui.display import cell_len, plain, truncate
+from tui.widgets.cells import Piece
 
 NAME = 27
 """Cells of the longest names: `per_device_train_batch_size`."""

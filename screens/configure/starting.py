@@ -23,9 +23,9 @@ from engine.errors import EngineError, InvalidName
 from engine.runs.directory import check_name
 from screens.configure.draft import UNSAVED, Draft
 from screens.configure.preflight import Item
-from screens.live.text_rows import StyledText, as_content, wrapped
 from tui.display import content, plain
 from tui.steady import Steady
+from tui.widgets.text_rows import StyledText, as_content, wrapped
 
 SIGNS = {"ok": ("✓", "+", "$text-success"), "note": ("·", ".", "$foreground-muted"),
          "warning": ("!", "!", "$text-warning"), "grave": ("✗", "x", "$text-error")}  # fmt: skip

@@ -17,7 +17,7 @@ from textual.strip import Strip
 from screens.configure.draft import Reading
 from screens.configure.fields import Field, Heading, Line, Value
 from screens.configure.rows import Columns, columns, pieces
-from screens.live.cells import STYLES, Cells, cut
+from tui.widgets.cells import STYLES, Cells, cut
 from tui.widgets.chart.frame import Frame, Row, changes
 from tui.widgets.chart.glyphs import GlyphSet
 

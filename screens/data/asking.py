@@ -13,7 +13,7 @@ from screens.data import inquiries
 from screens.data.choices import data_files
 from screens.data.dialogs import Choice, Chooser
 from screens.data.lens import LENGTHS, length_problem, models
-from screens.live.words import size_text
+from tui.widgets.words import size_text
 
 if TYPE_CHECKING:
     from screens.data.screen import DataScreen

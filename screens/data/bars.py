@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from screens.live.cells import Cells, Piece, cut, fitted, length, spread
+from tui.widgets.cells import Cells, Piece, cut, fitted, length, spread
 
 VIEWS = ("messages", "raw", "rendered", "mask", "tokens", "statistics", "doctor")
 OF_THE_FILE = ("statistics", "doctor")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from screens.live.cells import Piece
 from tui.display import cell_len, truncate
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
 GAP: Final = 2

@@ -14,7 +14,7 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from screens.live.cells import STYLES, Cells, Piece
+from tui.widgets.cells import STYLES, Cells, Piece
 from tui.widgets.chart.frame import Frame, Row, changes
 
 _CURSOR = str.maketrans({**{code: code.upper() for code in STYLES}, " ": "_"})

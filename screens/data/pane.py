@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from screens.data.frame_view import FrameView
-from screens.live.cells import Piece
+from tui.widgets.cells import Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from screens.data.pane import Told
-from screens.live.cells import Piece
-from screens.live.text_rows import wrapped
-from screens.live.words import count, size_text
 from tui.display import cell_len, plain, truncate
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.text_rows import wrapped
+from tui.widgets.words import count, size_text
 
 if TYPE_CHECKING:
     from engine.data.findings import Finding, Report

@@ -12,7 +12,7 @@ from textual.message import Message
 
 from screens.data.columns import Column, Shown, cells, columns_for, heads
 from screens.data.frame_view import FrameView
-from screens.live.cells import Piece
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
 KEPT = 4_000

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from screens.data.pane import Told
-from screens.live.cells import Piece
-from screens.live.samples import new_words
-from screens.live.text_rows import wrapped
 from tui.display import cell_len, plain
+from tui.widgets.cells import Piece
+from tui.widgets.new_words import new_words
+from tui.widgets.text_rows import wrapped
 
 if TYPE_CHECKING:
     from engine.data.row import Row

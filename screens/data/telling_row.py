@@ -12,10 +12,10 @@ from screens.data.lens import Settled
 from screens.data.pane import Told
 from screens.data.telling import message_rows, paragraph, raw_rows, told
 from screens.data.token_rows import Token, legend, list_rows, mask_rows
-from screens.live.cells import Piece, fitted, length
-from screens.live.text_rows import wrapped
 from tui.display import plain
+from tui.widgets.cells import Piece, fitted, length
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.text_rows import wrapped
 
 if TYPE_CHECKING:
     from engine.data.microscope import Examined

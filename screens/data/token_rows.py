@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from screens.live.cells import Piece
 from tui.display import cell_len, plain, truncate
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
 State = Literal["trained", "masked", "truncated", "padding"]

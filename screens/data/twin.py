@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from screens.data.columns import Shown, cells, columns_for, heads
 from screens.data.words import NO_FILE, reading_pieces, status_pieces
-from screens.live.cells import Piece
 from tui.display import plain
+from tui.widgets.cells import Piece
 
 if TYPE_CHECKING:
     from screens.data.screen import DataScreen

@@ -8,9 +8,9 @@ from screens.data.book import Book
 from screens.data.lens import Settled, View
 from screens.data.row_table import RowTable
 from screens.data.work_state import Found
-from screens.live.cells import Piece
-from screens.live.words import size_text
 from tui.display import plain
+from tui.widgets.cells import Piece
+from tui.widgets.words import size_text
 
 if TYPE_CHECKING:
     from engine.data.shapes import Recognised

@@ -7,8 +7,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
-from screens.live.cells import Piece
-from screens.live.headline import bar
+from tui.widgets.bar import bar
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
 

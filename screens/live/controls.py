@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from engine.commands import Command, Pause, SaveCheckpoint, SetLearningRate, Stop, Unpause
 from engine.events import CommandConfirmed
-from screens.live.words import number_of
 from tui.state import CheckpointLine, RunState
+from tui.widgets.words import number_of
 
 SHOWN_SECONDS = 20.0
 """How long an answer to a command stays on screen."""

@@ -10,10 +10,10 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from screens.live.samples import behaviour_rows
-from screens.live.text_rows import StyledText, as_content, as_text, cut_row
-from screens.live.words import clock, count, day, size_text, value
 from tui.display import plain
 from tui.state import RunState
+from tui.widgets.text_rows import StyledText, as_content, as_text, cut_row
+from tui.widgets.words import clock, count, day, size_text, value
 
 _DROPPED_SHOWN = 20
 _CHECKPOINTS_SHOWN = 40

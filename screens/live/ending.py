@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from textual.widgets import Static
 
-from screens.live.cells import Piece
 from screens.live.controls import newest_checkpoint
-from screens.live.text_rows import StyledText, as_content, as_text, cut_row, wrapped
-from screens.live.words import SIGNS, number_of, size_text, time_spent
 from tui.display import plain
 from tui.state import RunState
+from tui.widgets.cells import Piece
+from tui.widgets.text_rows import StyledText, as_content, as_text, cut_row, wrapped
+from tui.widgets.words import SIGNS, number_of, size_text, time_spent
 
 _STYLES = {"g": "bold $text-success", "a": "bold $text-primary", "w": "bold $text-warning", "e": "bold $text-error"}
 _WIDE = 100

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.events import DeviceMeasured
-from screens.live.cells import Cells, Piece, fitted
-from screens.live.headline import bar
-from screens.live.words import size_text
+from tui.widgets.bar import bar
+from tui.widgets.cells import Cells, Piece, fitted
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.words import size_text
 
 _NEARLY_FULL = 0.92
 """Memory above this part is drawn as a warning."""

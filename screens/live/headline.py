@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from screens.live.cells import Cells, Piece, cut, fitted, length, spread
-from screens.live.text_rows import StyledText, wrapped
-from screens.live.words import SIGNS, count, pace, time_left, time_spent, value
 from tui.display import plain
 from tui.state import RunState
+from tui.widgets.bar import bar
+from tui.widgets.cells import Cells, Piece, cut, fitted, length, spread
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.sparkline import sparkline
-
-_BARS = {"braille": ("━", "╸", "─"), "block": ("█", "", "░"), "ascii": ("#", "", ".")}
-"""Full, half and rest of a bar."""
-
-
-def bar(share: float, width: int, glyphs: GlyphSet, style: str = "b") -> list[Piece]:
-    """Return a bar of `width` cells of which `share` is filled."""
-    full, half, rest = _BARS[glyphs]
-    halves = round(min(1.0, max(0.0, share)) * width * 2)
-    filled = full * (halves // 2) + (half if halves % 2 else "")
-    return [(filled, style), (rest * (width - len(filled)), "o")]
+from tui.widgets.text_rows import StyledText, wrapped
+from tui.widgets.words import SIGNS, count, pace, time_left, time_spent, value
 
 
 @dataclass(slots=True)

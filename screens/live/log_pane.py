@@ -13,11 +13,11 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from screens.live.text_rows import StyledText, as_text, wrapped
-from screens.live.words import LEVELS, clock, day
 from tui.display import plain
 from tui.messages import CopyText
 from tui.state import Level, LogLine
+from tui.widgets.text_rows import StyledText, as_text, wrapped
+from tui.widgets.words import LEVELS, clock, day
 
 _INDENT = 11
 """Cells before the words: time and sign."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from screens.live.cells import Cells, Piece, cut
 from screens.live.controls import Asked, in_words, newest_checkpoint
-from screens.live.words import time_spent, value
 from tui.display import plain
 from tui.state import RunState
+from tui.widgets.cells import Cells, Piece, cut
+from tui.widgets.words import time_spent, value
 
 LOG_STYLES = {"time": "m", "info": " ", "good": "g", "warning": "w", "error": "e"}
 """Part of the log -> style code."""

@@ -12,7 +12,7 @@ from engine.launch.prepare import Resumed, resume_run
 from engine.runs import provenance
 from engine.runs.checkpoints import all_checkpoints
 from engine.runs.directory import RunDirectory
-from screens.live.words import number_of
+from tui.widgets.words import number_of
 
 
 @dataclass(frozen=True, slots=True)

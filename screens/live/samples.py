@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,30 +12,16 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.events import BehaviourMeasured
-from screens.live.text_rows import StyledText, as_content, as_text, cut_row, wrapped
 from tui.display import plain
 from tui.run_samples import Round, Sample
+from tui.widgets.new_words import new_words
+from tui.widgets.text_rows import StyledText, as_content, as_text, cut_row, wrapped
 
-_WORDS_COMPARED = 600
-"""Of an answer. Comparing takes the product of two lengths."""
 _LABEL = 7
 """Cells for the step before an answer."""
 _MUTED = "$foreground 60%"
 _NEW = "bold $text-success"
 _GONE = "$foreground 60% strike"
-
-
-def new_words(before: str, after: str) -> list[tuple[str, bool]]:
-    """Return the words of `after`, each with the blanks behind it, and whether `before` lacks it there."""
-    import difflib  # 5 ms that the first paint does not need
-
-    old = re.findall(r"\S+", before)[:_WORDS_COMPARED]
-    pieces = re.findall(r"\S+\s*", after)
-    new = [piece.strip() for piece in pieces[:_WORDS_COMPARED]]
-    same: set[int] = set()
-    for _, start, size in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
-        same.update(range(start, start + size))
-    return [(piece, index < _WORDS_COMPARED and index not in same) for index, piece in enumerate(pieces)]
 
 
 def behaviour_rows(behaviour: Mapping[str, BehaviourMeasured]) -> list[list[StyledText]]:

@@ -20,7 +20,6 @@ from engine.commands import Command, Pause, SaveCheckpoint, Unpause
 from engine.errors import EngineError
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
-from screens.live.cells import Piece
 from screens.live.controls import Asked, control_for, controls, still_of_interest, what_stopping_now_loses
 from screens.live.details import DetailsPane
 from screens.live.ending import Ending, ending_pieces
@@ -32,12 +31,13 @@ from screens.live.plots import Plots
 from screens.live.samples import SamplesPane
 from screens.live.twin import WIDTH, twin
 from screens.live.view_bar import VIEWS, ViewBar
-from screens.live.words import value
 from tui.console_screen import ConsoleScreen
 from tui.display import plain
 from tui.run_feed import RunFeed
 from tui.state import RunState
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.words import value
 
 LARGE = (120, 36)
 """Width and height from which plots, samples and log are on screen together."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from screens.live.cells import Piece
 from screens.live.details import details_rows
 from screens.live.ending import ending_text
 from screens.live.headline import Figures, headline
-from screens.live.text_rows import as_text
 from tui.display import plain
+from tui.widgets.cells import Piece
+from tui.widgets.text_rows import as_text
 
 WIDTH = 100
 _LOG_LINES = 60

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from textual import events
 from textual.message import Message
 
-from screens.live.cells import Cells, Piece, length
 from screens.live.controls import Control
+from tui.widgets.cells import Cells, Piece, length
 
 VIEWS = ("plots", "samples", "log", "details")
 

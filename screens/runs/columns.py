@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from engine.runs.summary import RunSummary, age_text
-from screens.live.cells import Piece
-from screens.live.headline import bar
-from screens.live.words import SIGNS, time_left
 from tui.display import cell_len, plain, truncate
+from tui.widgets.bar import bar
+from tui.widgets.cells import Piece
 from tui.widgets.chart.axis import format_value
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.sparkline import sparkline
+from tui.widgets.words import SIGNS, time_left
 
 GAP: Final = 2
 """Cells between two columns."""

@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.widget import Widget
 
 from engine.runs.summary import RunSummary
-from screens.live.cells import Cells, Piece, length
 from screens.runs.controls import Control, controls
 from screens.runs.facts import facts
 from tui.display import plain, truncate
+from tui.widgets.cells import Cells, Piece, length
 from tui.widgets.chart.glyphs import GlyphSet
 
 if TYPE_CHECKING:

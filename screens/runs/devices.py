@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from screens.live.cells import Cells, Piece, cut, fitted, length
-from screens.live.headline import bar
-from screens.live.words import size_text
 from tui.display import plain
+from tui.widgets.bar import bar
+from tui.widgets.cells import Cells, Piece, cut, fitted, length
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.words import size_text
 
 if TYPE_CHECKING:
     from engine.hardware.devices import DeviceReading

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from screens.live.cells import Cells, Piece
-from screens.live.text_rows import wrapped
 from tui.display import cell_len
+from tui.widgets.cells import Cells, Piece
+from tui.widgets.text_rows import wrapped
 
 _WIDEST = 68
 

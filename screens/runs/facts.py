@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from screens.live.cells import Piece, cut, fitted
-from screens.live.text_rows import wrapped
-from screens.live.words import SIGNS, count, day, number_of, size_text, value
 from screens.runs.columns import percent, when
 from screens.runs.words import since
 from tui.display import plain
+from tui.widgets.cells import Piece, cut, fitted
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.text_rows import wrapped
+from tui.widgets.words import SIGNS, count, day, number_of, size_text, value
 
 if TYPE_CHECKING:
     # At run time only whoever reads the details needs these: 20 ms after the first paint, not before it.

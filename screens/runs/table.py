@@ -15,8 +15,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.runs.summary import RunSummary
-from screens.live.cells import STYLES, Cells
 from screens.runs.columns import Column, cells, columns_for, heads
+from tui.widgets.cells import STYLES, Cells
 from tui.widgets.chart.frame import Frame, Row, changes
 from tui.widgets.chart.glyphs import GlyphSet
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from engine.runs.summary import RunSummary
-from screens.live.cells import Piece
 from screens.runs.columns import cells, columns_for, heads
 from screens.runs.facts import facts
 from screens.runs.reading import Details
 from screens.runs.words import nothing_found, nothing_yet, tally
 from tui.display import plain
+from tui.widgets.cells import Piece
 
 WIDTH = 160
 _ROWS = 1_000

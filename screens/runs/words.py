@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from textual.geometry import Size
 
 from engine.runs.summary import RunSummary, age_text
-from screens.live.cells import Cells, Piece, cut, fitted, length
-from screens.live.words import SIGNS, time_left
 from screens.runs.columns import percent, when
 from tui.display import plain
+from tui.widgets.cells import Cells, Piece, cut, fitted, length
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.words import SIGNS, time_left
 
 
 def tally(summaries: Collection[RunSummary], listed: int | None = None) -> str:

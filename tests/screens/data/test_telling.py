@@ -9,9 +9,9 @@ import pytest
 
 from engine.data.row import Row
 from screens.data.telling import common_prefix, message_rows, raw_rows
-from screens.live.cells import Piece
 from tests.screens.data.files import NASTY
 from tui.display import cell_len
+from tui.widgets.cells import Piece
 
 ASKED = [{"role": "user", "content": "Are you well?"}]
 

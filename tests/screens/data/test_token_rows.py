@@ -6,9 +6,9 @@ import pytest
 
 from engine.data.microscope import Token
 from screens.data.token_rows import SHOWN_FIRST, SHOWN_LAST, legend, list_rows, mask_rows
-from screens.live.cells import Piece
 from tests.screens.data.stage import tokens
 from tui.display import cell_len
+from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
 

@@ -7,9 +7,9 @@ import pytest
 from engine import events
 from engine.runs.liveness import Life
 from screens.live.ending import ending_pieces, ending_rows
-from screens.live.text_rows import as_text
 from tests.screens.live import states
 from tests.screens.live.states import StillFeed, Story
+from tui.widgets.text_rows import as_text
 
 
 def text(feed: StillFeed, width: int = 116, height: int = 8) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine import events
-from screens.live.cells import length
-from screens.live.headline import Figures, bar, headline, seconds_at_work, summary
+from screens.live.headline import Figures, headline, seconds_at_work, summary
 from tests.screens.live import states
 from tests.screens.live.states import BEGAN, Story
+from tui.widgets.cells import length
 
 
 def rows(figures: Figures, width: int) -> list[str]:
@@ -67,14 +67,3 @@ def test_one_row_says_the_most() -> None:
     [row] = summary(at(states.training()), "sft-tiny-3", 80, 1)
     text = "".join(text for text, _ in row)
     assert text.startswith("● running   57%  left 1m25s  sft-tiny-3")
-
-
-@pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "────"), (0.5, "━━──"), (0.6, "━━╸─"), (1.0, "━━━━"), (7.0, "━━━━"), (-1.0, "────")]
-)
-def test_bars(share: float, text: str) -> None:
-    assert "".join(piece for piece, _ in bar(share, 4, "braille")) == text
-
-
-def test_a_bar_without_drawing_characters() -> None:
-    assert "".join(piece for piece, _ in bar(0.5, 4, "ascii")) == "##.."

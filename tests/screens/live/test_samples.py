@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from engine.events import BehaviourMeasured
-from screens.live.samples import behaviour_rows, new_words, round_rows
-from screens.live.text_rows import as_text
+from screens.live.samples import behaviour_rows, round_rows
 from tests.screens.live.states import REFUSAL, sample_lines
 from tui.display import cell_len
 from tui.run_samples import Round, SampleBook
+from tui.widgets.text_rows import as_text
 
 
 @pytest.fixture
@@ -17,26 +17,6 @@ def rounds() -> list[Round]:
     book = SampleBook(__file__)  # type: ignore[arg-type]
     book.take(sample_lines([0, 50, 200], 400))
     return book.rounds
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "new"),
-    [
-        pytest.param("a b c", "a b c", [], id="the same"),
-        pytest.param("a b c", "a x c", ["x"], id="one word"),
-        pytest.param("", "a b", ["a", "b"], id="all of them"),
-        pytest.param("a b", "", [], id="nothing left"),
-        pytest.param("in Paris.", "in  Rome now.", ["Rome", "now."], id="blanks do not count"),
-    ],
-)
-def test_new_words(before: str, after: str, new: list[str]) -> None:
-    found = new_words(before, after)
-    assert [word.strip() for word, fresh in found if fresh] == new
-    assert "".join(word for word, _ in found) == after
-
-
-def test_two_endless_answers_are_compared_up_to_a_point() -> None:
-    assert len(new_words("a " * 50_000, "b " * 50_000)) == 50_000
 
 
 def test_what_changed_stands_below_what_was_said(rounds: list[Round]) -> None:

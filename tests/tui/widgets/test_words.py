@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from screens.live.words import clock, count, day, number_of, pace, size_text, time_left, time_spent
+from tui.widgets.words import clock, count, day, number_of, pace, size_text, time_left, time_spent
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from screens.live.text_rows import as_text, cut_row, wrapped
 from tui.display import cell_len
+from tui.widgets.text_rows import as_text, cut_row, wrapped
 
 
 @pytest.mark.parametrize(

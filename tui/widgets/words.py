@@ -1,4 +1,4 @@
-"""How the live view writes states, numbers and times."""
+"""How states, numbers and times are written."""
 
 from __future__ import annotations
 

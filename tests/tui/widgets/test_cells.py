@@ -6,7 +6,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from screens.live.cells import Cells, Piece, cut, fitted, length, spread
+from tui.widgets.cells import Cells, Piece, cut, fitted, length, spread
 
 
 class Numbers(Cells):
