@@ -46,9 +46,14 @@ def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) ->
         files: Its data files, found.
         model: Folder with the tokenizer; None when it has yet to be fetched.
     """
+    validation: dict[str, str] = {}
+    for file in files:
+        name = file.role.partition(":")[2]
+        if file.role != "train":  # a set may be several files
+            validation[f"{name} {len(validation) + 1}" if name in validation else name] = file.path
     return Asked(
         train=tuple(file.path for file in files if file.role == "train"),
-        validation={file.role.partition(":")[2]: file.path for file in files if file.role != "train"},
+        validation=validation,
         model=str(model) if model is not None else None,
         chat_template=config.model.chat_template,
         max_length=settled(config.data.max_length),

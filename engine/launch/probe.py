@@ -184,7 +184,11 @@ def _specification(given: Settled, there: Room) -> dict[str, Any]:
         "config": given.resolved.to_yaml(),
         "source": model.source,
         "commit": cached_commit(model.source, config.model.revision) or None if model.kind == "hub" else None,
-        "files": [{"path": file.path, "limit": config.data.limit} for file in given.data if file.role == "train"],
+        "files": [
+            {"path": file.path, "limit": config.data.limit, "mapping": config.data.mapping or None}
+            for file in given.data
+            if file.role == "train"
+        ],
         "rows": settled(config.training.per_device_train_batch_size),
         "free_bytes": there.free_bytes,
     }

@@ -275,7 +275,7 @@ def _longest_rows(files: list[dict[str, Any]]) -> list[Any]:
     def rows() -> Iterator[tuple[int, int, Row]]:
         number = 0
         for file in files:
-            for row in read_rows(Path(file["path"]), limit=file["limit"]):
+            for row in read_rows(Path(file["path"]), limit=file["limit"], mapping=file["mapping"]):
                 if isinstance(row, Row):
                     number += 1
                     characters = sum(len(message["content"]) for message in (*row.prompt, *row.completion))

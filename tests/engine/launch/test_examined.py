@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from engine.config.load import loads
+from engine.config.model import RunConfig
 from engine.data.findings import DataRefused
 from engine.data.templates import local_folder
-from engine.launch.examined import examine_run
+from engine.launch.examined import asked_about, examine_run
 from engine.launch.prepare import new_run, settle
+from engine.runs.provenance import DataFile
 from engine.workspace import ModelReference, Workspace
 from tests.engine.training.conftest import config_text, rows, small_model, write_rows
 
@@ -62,3 +64,18 @@ def test_a_hub_model_is_looked_for_in_the_cache(
     (place / "snapshots").mkdir()
     (place / "snapshots" / "0123abc").symlink_to(small_model)
     assert local_folder(model) == place / "snapshots" / "0123abc"
+
+
+def test_every_file_of_a_validation_set_is_asked_about() -> None:
+    files = [
+        DataFile(role, path, f"/{path}", "0" * 64, 1, 1)
+        for role, path in (
+            ("train", "a.jsonl"), ("train", "b.jsonl"),
+            ("validation:retain", "c.jsonl"), ("validation:retain", "d.jsonl"), ("validation:unlearn", "e.jsonl"),
+        )
+    ]  # fmt: skip
+    config = RunConfig.model_validate({"data": {"train": ["a.jsonl"], "max_length": 64}})
+    asked = asked_about(config, files, None)
+    assert asked.train == ("/a.jsonl", "/b.jsonl")
+    assert sorted(asked.validation.values()) == ["/c.jsonl", "/d.jsonl", "/e.jsonl"]
+    assert {"retain", "unlearn"} <= asked.validation.keys()
