@@ -22,7 +22,7 @@ from typing import Any
 
 from engine.config.arguments import device_environment
 from engine.config.model import settled
-from engine.errors import EngineError, OutOfMemory, WorkerFailed
+from engine.errors import EngineError, WorkerFailed
 from engine.hardware import measured
 from engine.hardware.machine import Room, room
 from engine.hardware.memory import NOTHING_MEASURED, Batch, Estimate, estimate
@@ -37,6 +37,10 @@ _POLL_SECONDS = 0.25
 _TRIALS = 8
 _SHORTEST = 32
 """Tokens: below it a row holds no answer."""
+
+
+_NO_MEMORY = ("Cannot allocate memory", "MemoryError", "bad_alloc", "can't allocate memory")
+"""What a process may print that could not even say what happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,8 @@ def probe(
         cancelled: Asked four times a second; true ends the process, and what was found so far is returned.
 
     Raises:
-        EngineError: It could not be tried: no model, no memory even to load it, a fault. That one batch does not
-            fit is an answer and no error.
+        EngineError: It could not be tried: no model, a fault. That a batch, or the model itself, does not fit is an
+            answer and no error.
     """
     config = given.resolved.config
     found = Probed(room(config.model.device))
@@ -312,19 +316,16 @@ def _ended(found: Probed, process: _Process) -> None:
     code = process.wait()
     if found.trials and not found.trials[-1].fits:
         return
-    # SIGABRT and SEGV: libraries that do not expect an allocation to fail, which it does at our limit.
-    if code in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV):
-        if process.loaded:
-            found.trials.append(Trial(process.asked, fits=False))
-            found.said = f"the process was ended by {signal.Signals(-code).name}, most likely for its memory"
-            return
-        raise OutOfMemory(
-            "The system ended the trial while it was loading the model, most likely for its memory.",
-            remedy="Set model.load_in_4bit: true on a GPU, or choose a smaller model.",
-        )
+    words = process.last_words()
+    # SIGABRT and SEGV: libraries that do not expect an allocation to fail, which it does at our limit. Python itself
+    # ends with 1 there, and sometimes cannot say more than that.
+    if code in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV) or any(said in words for said in _NO_MEMORY):
+        how = f"ended by {signal.Signals(-code).name}, most likely for its memory" if code < 0 else "out of memory"
+        found.trials.append(Trial(process.asked, fits=False))
+        found.said = f"the process was {how}" + ("" if process.loaded else " while it was loading the model")
+        return
     raise WorkerFailed(
-        f"The trial ended with exit code {code} and said nothing.",
-        remedy=f"The end of what it printed: {process.last_words()}",
+        f"The trial ended with exit code {code} and said nothing.", remedy=f"The end of what it printed: {words}"
     )
 
 

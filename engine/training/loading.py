@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,8 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
             **arguments,
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise  # nothing is wrong with the model: the worker calls it by its name
         raise _explained(error, named.name) from error
     if quantization is None:
         model.to(device)
