@@ -148,6 +148,14 @@ class Pty:
     def wait_for_raw(self, data: bytes, start: int = 0) -> None:
         self.wait(lambda: data in self.raw[start:], repr(data))
 
+    def wait_for_last_words(self, text: str) -> None:
+        """Wait for what is said after the console.
+
+        Where it stands is not looked at: a frame may have been cut in the middle, and this emulator has no second
+        screen with a cursor of its own.
+        """
+        self.wait_for_raw(text.encode())
+
     # How it ends
 
     def kill(self, number: int) -> None:

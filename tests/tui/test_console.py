@@ -21,7 +21,7 @@ def test_q_on_the_first_screen_leaves_and_says_what_goes_on(open_pty: Open) -> N
     terminal.wait_for_text("all is well")
     terminal.send("q")
     assert terminal.wait_for_end() == 0
-    terminal.wait_for_text("Still running: run-1. `ftconsole` shows it again.")
+    terminal.wait_for_last_words("Still running: run-1. `ftconsole` shows it again.")
     terminal.left_properly()
 
 
@@ -199,7 +199,7 @@ def test_colours_have_the_depth_of_the_terminal(
 def test_a_terminal_without_cursor_movement_is_refused(open_pty: Open, term: str | None) -> None:
     terminal = open_pty(env={"TERM": term})
     assert terminal.wait_for_end() == 2
-    terminal.wait_for_text("`ftconsole watch RUN`")
+    terminal.wait_for_last_words("`ftconsole watch RUN`")
     assert b"\x1b" not in terminal.raw
 
 
@@ -340,7 +340,7 @@ def test_a_screen_that_cannot_be_opened_at_the_start(open_pty: Open, tmp_path: P
     else:
         assert terminal.wait_for_end() == 3
         assert not crash_files(tmp_path)
-        terminal.wait_for_text("There is no run called 'missing'.")
+        terminal.wait_for_last_words("There is no run called 'missing'.")
     assert b"canary" not in terminal.raw
     terminal.left_properly()
 
@@ -350,7 +350,7 @@ def test_a_mistake_without_end_ends_the_console_and_prints_no_values(open_pty: O
     terminal.wait_for_text("all is well")
     terminal.send("7")
     assert terminal.wait_for_end() == 1
-    terminal.wait_for_text("stopped because of a mistake in it")
+    terminal.wait_for_last_words("stopped because of a mistake in it")
     terminal.left_properly()
     (file,) = crash_files(tmp_path)
     assert str(file)[-40:].strip() in terminal.display.replace("\n", "")
