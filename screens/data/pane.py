@@ -10,8 +10,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from screens.data.frame_view import FrameView
 from tui.widgets.cells import Piece
+from tui.widgets.frame_view import FrameView
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from screens.data.columns import Column, Shown, cells, columns_for, heads
-from screens.data.frame_view import FrameView
 from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
+from tui.widgets.cursor_view import CursorView, cursor_bindings
 
 KEPT = 4_000
 """Rows that are kept once they were read. A row is at most some hundred characters here."""
@@ -21,27 +20,14 @@ AHEAD = 2
 """Screenfuls that are asked for before and after the one that is seen."""
 
 
-class RowTable(FrameView):
+class RowTable(CursorView):
     """Any number of rows. `show` says how many there are, `take` hands over those that were asked for."""
 
     HELP = "The rows of the file, one to a line, as they are read."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "read", "Read", id="data.read", tooltip="Give the whole area to the row under the cursor"),
-        Binding("down,j", "move(1)", "Down", show=False, id="data.down"),
-        Binding("up,k", "move(-1)", "Up", show=False, id="data.up"),
-        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="data.half-down"),
-        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="data.half-up"),
-        Binding("pagedown,space", "page(1)", "Page down", show=False, id="data.page-down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="data.page-up"),
-        Binding("home,g", "go(0)", "First row", show=False, id="data.first"),
-        Binding("end,G", "go(-1)", "Last row", show=False, id="data.last"),
+        *cursor_bindings("data"),
     ]
-
-    class Moved(Message):
-        """The cursor is on another row."""
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, RowTable.Moved)
 
     class Wanted(Message):
         """Rows are seen that are not known yet. Neighbours in the queue are one."""
@@ -58,8 +44,6 @@ class RowTable(FrameView):
 
     def __init__(self) -> None:
         super().__init__(name="the rows")
-        self.cursor = 0
-        """Place of the cursor in what is listed."""
         self.num_lines = 0
         """Lines of the file, as far as they are known."""
         self.only: Sequence[int] | None = None
@@ -98,7 +82,7 @@ class RowTable(FrameView):
         self.num_lines, self.only = num_lines, only
         self._put_on(before)
         self.fit()
-        self._scroll_to_cursor()
+        self.scroll_to_cursor()
         self._ask()
         self.redraw()
         if self.line != before:
@@ -170,16 +154,13 @@ class RowTable(FrameView):
         shown = self._known.get(line) or Shown(line, (), loading=True)
         return cells(shown, self.columns(width), self.glyphs, marked=self.is_marked(line))
 
-    def under_cursor(self, row: int) -> bool:
-        return row == self.cursor
-
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         if round(old_value) != round(new_value):
             self._ask()
 
     def on_resize(self) -> None:
-        self._scroll_to_cursor()
+        super().on_resize()
         self._ask()
 
     # Moving
@@ -188,25 +169,6 @@ class RowTable(FrameView):
         """There is something to read while something is listed."""
         del parameters
         return action != "read" or bool(self.num_rows)
-
-    def _scroll_to_cursor(self) -> None:
-        height, top = self.page, self.scroll_offset.y
-        if height <= 0:
-            return
-        if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False, immediate=True, force=True)
-        elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True, force=True)
-
-    def move_to(self, row: int) -> None:
-        """Put the cursor on a row of the list."""
-        row = max(0, min(self.num_rows - 1, row))
-        if row == self.cursor or not self.num_rows:
-            return
-        self.cursor = row
-        self._scroll_to_cursor()
-        self.redraw()
-        self.post_message(self.Moved())
 
     def move_to_line(self, line: int) -> None:
         """Put the cursor on a line, or on the next one that is listed, with room above it."""
@@ -220,28 +182,10 @@ class RowTable(FrameView):
         self.redraw()
         self.post_message(self.Moved())
 
-    def action_move(self, rows: int) -> None:
-        """Move the cursor by rows."""
-        self.move_to(self.cursor + rows)
-
-    def action_page(self, pages: float) -> None:
-        """Move the cursor by pages."""
-        self.move_to(self.cursor + int(pages * max(2, self.page)))
-
-    def action_go(self, row: int) -> None:
-        """Move the cursor to a row; -1 is the last that is known."""
-        self.move_to(row if row >= 0 else self.num_rows - 1)
-
     def action_read(self) -> None:
         """Read the row under the cursor."""
         if self.num_rows:
             self.post_message(self.Opened())
 
-    def on_click(self, event: events.Click) -> None:
-        offset = event.get_content_offset(self)
-        row = self.scroll_offset.y + offset.y - self.headed if offset is not None else -1
-        if offset is None or offset.y < self.headed or not 0 <= row < self.num_rows:
-            return
-        if row == self.cursor and event.chain > 1:
-            self.action_read()
-        self.move_to(row)
+    def open_row(self) -> None:
+        self.action_read()

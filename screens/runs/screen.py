@@ -416,7 +416,7 @@ class RunsScreen(ConsoleScreen):
         counted = tally(everything.values(), len(rows) if query else None)
         self.sub_title = "Starting the demo ..." if self.starting else counted
         self.set_class(not rows, "-empty")
-        self._table.headed = not self.has_class("-line")
+        self._table.titled = not self.has_class("-line")
         self._table.show(rows, now, self._select)
         if self._select in everything:
             self._select = None

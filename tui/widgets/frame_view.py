@@ -76,6 +76,10 @@ class FrameView(ScrollView, can_focus=True, inherit_bindings=False):
         """Return one row; what is wider than `width` is cut."""
         raise NotImplementedError
 
+    def row_line(self, row: int, width: int) -> Line:
+        """Return one row as it is drawn without the cursor. A view whose rows seldom change keeps them."""
+        return as_line(self.pieces(row, width) if row < self.num_rows else (), width)
+
     def under_cursor(self, row: int) -> bool:
         """Return whether a row is the one with the cursor."""
         del row
@@ -116,10 +120,10 @@ class FrameView(ScrollView, can_focus=True, inherit_bindings=False):
     def _drawn(self, size: Size) -> Frame:
         first, total = self.scroll_offset.y, self.num_rows
         heads = self.heads(size.width)
-        lines = [_line(heads, size.width, _HEAD)] if heads is not None and size.height else []
+        lines = [_styled(as_line(heads, size.width), _HEAD)] if heads is not None and size.height else []
         for row in range(first, first + size.height - len(lines)):
-            pieces = self.pieces(row, size.width) if row < total else ()
-            lines.append(_line(pieces, size.width, _CURSOR if row < total and self.under_cursor(row) else None))
+            line = self.row_line(row, size.width)
+            lines.append(_styled(line, _CURSOR) if row < total and self.under_cursor(row) else line)
         return Frame(tuple(text for text, _ in lines), tuple(styles for _, styles in lines))
 
     def render_line(self, y: int) -> Strip:
@@ -163,10 +167,14 @@ class FrameView(ScrollView, can_focus=True, inherit_bindings=False):
         super().watch_scroll_y(old_value, new_value)
 
 
-def _line(pieces: Sequence[Piece], width: int, styles: dict[int, str] | None) -> Line:
+def as_line(pieces: Sequence[Piece], width: int) -> Line:
+    """Return pieces as exactly `width` cells."""
     row = Row(width)
     x = 0
     for text, style in pieces:
         x = row.put(x, text, style or " ")  # the margins of wrapped words have none
-    codes = "".join(row.styles)
-    return "".join(row.text), codes.translate(styles) if styles is not None else codes
+    return "".join(row.text), "".join(row.styles)
+
+
+def _styled(line: Line, styles: dict[int, str]) -> Line:
+    return line[0], line[1].translate(styles)
