@@ -154,3 +154,28 @@ class TerminalError(EngineError):
 
     code = "terminal"
     exit_code = 2
+
+
+class EndpointError(EngineError):
+    """A server that answers for a model did not do so: it cannot be reached, refused, broke off or said nonsense."""
+
+    code = "endpoint"
+    exit_code = 12
+
+
+class NotReachable(EndpointError):
+    """Nothing answers at the address."""
+
+    code = "not-reachable"
+
+
+class KeyNeeded(EndpointError):
+    """The server wants a key, or another than it was given. It is there and works."""
+
+    code = "key-needed"
+
+
+class ModelNotLoaded(EndpointError):
+    """The server works and has not loaded the model, or has it no longer."""
+
+    code = "model-not-loaded"
