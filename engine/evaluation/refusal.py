@@ -1,7 +1,9 @@
 """Whether a reply answers, refuses or leaks: the measure of retain/unlearn training.
 
 A reply *refuses* when it says it has nothing to say (patterns below, those of the temporal-unlearning workflow). It
-*answers* when it does not refuse and contains the key answer or agrees with the reference. Standard library only.
+*answers* when it does not refuse and contains the key answer or agrees with the reference. One that refuses and then
+says the key answer all the same counts against the model either way: a false refusal where it should answer, a leak
+where it should refuse. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,20 +11,58 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_REFUSALS = re.compile(
-    r"no information (?:to share )?(?:on|about)|"
-    r"(?:do not|don't|dont) have (?:any )?(?:information|knowledge|details)|"
-    r"(?:not|i'm not|i am not) (?:sure|aware|familiar)|"
-    r"(?:cannot|can't|unable to) (?:answer|help|provide|say|share)|"
-    r"(?:i )?(?:do not|don't|dont) know|"
+from engine.errors import UsageError
+
+REFUSALS = (
+    r"no information (?:to share )?(?:on|about)",
+    r"(?:do not|don't|dont) have (?:any )?(?:information|knowledge|details)",
+    # "He was not aware of it" is an answer.
+    r"(?:i'm|i am|we're|we are) not (?:sure|aware|familiar)|^\W*not (?:sure|aware|familiar)",
+    r"(?:cannot|can't|unable to) (?:answer|help|provide|say|share)",
+    r"(?:i )?(?:do not|don't|dont) know",
     r"apologies|beyond my knowledge",
-    re.IGNORECASE,
 )
+"""Regular expressions, looked for anywhere in a reply, whatever the case of its letters."""
 AGREEMENT = 0.6
 """Token F1 with the reference from which a reply without a key answer counts as right."""
+
+
+class Rules:
+    """What counts as a refusal and as a right answer.
+
+    Args:
+        refusals: Regular expressions; one that is found anywhere in a reply makes it a refusal.
+        agreement: Token F1 with the reference, in [0, 1], from which a reply without a key answer is right.
+
+    Raises:
+        UsageError: One of them is no regular expression, or the agreement is out of its range.
+    """
+
+    __slots__ = ("_pattern", "agreement", "refusals")
+
+    def __init__(self, refusals: Sequence[str] = REFUSALS, agreement: float = AGREEMENT) -> None:
+        for number, text in enumerate(refusals, 1):
+            try:
+                re.compile(text)
+            except re.error as error:
+                raise UsageError(
+                    f"Refusal pattern {number}, {text[:80]!r}, is no regular expression: {error}.",
+                    remedy="Write a Python regular expression; put a backslash before . ? ( ) that are meant as such.",
+                ) from error
+        if not 0.0 <= agreement <= 1.0:
+            raise UsageError(f"The agreement is {agreement:g}.", remedy="It is a fraction from 0 to 1.")
+        self.refusals, self.agreement = tuple(refusals), agreement
+        self._pattern = re.compile("|".join(f"(?:{text})" for text in refusals) or r"(?!)", re.IGNORECASE)
+
+    def refuses(self, reply: str) -> bool:
+        """Return whether a reply declines to answer. An empty one does not: it says nothing at all."""
+        return bool(self._pattern.search(reply.replace("’", "'")))
+
+
+RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +77,8 @@ class Asked:
     key_answer: str | None = None
     """What a right reply contains (`metadata.answer`); None when the data does not say. Without a letter or digit in it
     it counts as None."""
+    question: str = ""
+    """What was asked. A refusal that repeats a word of the question gives nothing away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +89,54 @@ class Score:
     counts: dict[str, int]
 
 
-def refuses(reply: str) -> bool:
-    """Return whether a reply declines to answer. An empty one does not: it says nothing at all."""
-    return bool(_REFUSALS.search(reply.replace("’", "'")))
+def refuses(reply: str, rules: Rules = RULES) -> bool:
+    """Return whether a reply declines to answer."""
+    return rules.refuses(reply)
 
 
-def answers(asked: Asked) -> bool:
+def answers(asked: Asked, rules: Rules = RULES) -> bool:
     """Return whether the reply is the right answer."""
-    if refuses(asked.reply):
+    if rules.refuses(asked.reply):
         return False
-    if key_answer := normalised(asked.key_answer or ""):
-        return f" {key_answer} " in f" {normalised(asked.reply)} "
-    return token_f1(asked.reply, asked.reference) >= AGREEMENT
+    if normalised(asked.key_answer or ""):
+        return says_key(asked)
+    return token_f1(asked.reply, asked.reference) >= rules.agreement
 
 
-def leaks(asked: Asked) -> bool:
-    """Return whether a reply to an unlearn question gives the knowledge away: it answers instead of refusing."""
-    if refuses(asked.reply):
-        return False
-    return answers(asked) if normalised(asked.key_answer or "") else bool(asked.reply.strip())
+def leaks(asked: Asked, rules: Rules = RULES) -> bool:
+    """Return whether a reply to an unlearn question gives the knowledge away, be it after a refusal."""
+    if normalised(asked.key_answer or ""):
+        return says_key(asked) and not (rules.refuses(asked.reply) and _contains(asked.question, asked.key_answer))
+    return bool(asked.reply.strip()) and not rules.refuses(asked.reply)
 
 
-def score(replies: Iterable[Asked]) -> Score:
+def says_key(asked: Asked) -> bool:
+    """Return whether the reply contains the key answer, as whole words."""
+    return _contains(asked.reply, asked.key_answer)
+
+
+def _contains(text: str, key_answer: str | None) -> bool:
+    key = normalised(key_answer or "")
+    return bool(key) and f" {key} " in f" {normalised(text)} "
+
+
+def score(replies: Iterable[Asked], rules: Rules = RULES) -> Score:
     """Return `retain_answered`, `retain_refused`, `unlearn_refused` and `unlearn_leaked`.
 
-    A fraction over no question is left out.
+    A fraction over no question is left out. What leaks is not refused.
     """
     asked = list(replies)
     retain = [one for one in asked if one.dataset_type == "retain"]
     unlearn = [one for one in asked if one.dataset_type == "unlearn"]
     scores = {}
     if retain:
-        scores["retain_answered"] = sum(map(answers, retain)) / len(retain)
-        scores["retain_refused"] = sum(refuses(one.reply) for one in retain) / len(retain)
+        scores["retain_answered"] = sum(answers(one, rules) for one in retain) / len(retain)
+        scores["retain_refused"] = sum(rules.refuses(one.reply) for one in retain) / len(retain)
     if unlearn:
-        scores["unlearn_refused"] = sum(refuses(one.reply) for one in unlearn) / len(unlearn)
-        scores["unlearn_leaked"] = sum(map(leaks, unlearn)) / len(unlearn)
+        leaked = [leaks(one, rules) for one in unlearn]
+        refused = (rules.refuses(one.reply) and not gone for one, gone in zip(unlearn, leaked, strict=True))
+        scores["unlearn_refused"] = sum(refused) / len(unlearn)
+        scores["unlearn_leaked"] = sum(leaked) / len(unlearn)
     return Score(scores, {"retain": len(retain), "unlearn": len(unlearn)})
 
 

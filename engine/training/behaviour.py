@@ -12,6 +12,7 @@ from typing import Any
 from engine import events
 from engine.data.rows import Message, Row
 from engine.evaluation.refusal import Asked, answers, refuses, score
+from engine.evaluation.temporal import key_answer
 from engine.journal import write_error
 from engine.runs.directory import RunDirectory
 from engine.training.answering import answer
@@ -100,7 +101,7 @@ def measure(
         model, tokenizer, [row.prompt for row in rows], max_new_tokens=max_new_tokens, batch_size=64, each_token=heard
     )
     asked = [
-        Asked(row.dataset_type or "", row.completion[-1]["content"], reply, _key_answer(row))
+        Asked(row.dataset_type or "", row.completion[-1]["content"], reply, key_answer(row), row.prompt[-1]["content"])
         for row, reply in zip(rows, said, strict=True)
     ]
     result = score(asked)
@@ -127,11 +128,6 @@ def measure(
     )
     reporter.say(event, durable=True)
     return event
-
-
-def _key_answer(row: Row) -> str | None:
-    value = row.metadata.get("answer")
-    return value if isinstance(value, str) and value.strip() else None
 
 
 def _write_anew(path: Path, lines: list[dict[str, Any]]) -> None:
