@@ -71,6 +71,7 @@ def write_run(
     measure_every: int = 200,
     finished: bool = True,
     seed: int = 0,
+    parent: str | None = None,
 ) -> Path:
     """Write `folder/events.jsonl` and return its path.
 
@@ -84,6 +85,7 @@ def write_run(
         measure_every: Steps between device measurements. 0: none.
         finished: Whether the run has ended. Otherwise the log looks like that of a run at work.
         seed: Of the noise.
+        parent: The run it starts from.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "events.jsonl"
@@ -91,7 +93,7 @@ def write_run(
     with path.open("wb") as file:
         path.chmod(0o600)
         log = LogWriter(file)
-        log.write(RunCreated(folder.name, "sft", "tiny", None))
+        log.write(RunCreated(folder.name, "sft", "tiny", parent))
         attempts = [*sorted((resumed_at or {}).items()), (steps, steps)]
         start = 0
         for attempt, (last, resume_from) in enumerate(attempts, 1):

@@ -52,6 +52,8 @@ class Checkpoint:
     sequence: int = 0
     """1 for the first checkpoint the run wrote, then one more each. After going back to an earlier step, the newest
     is not the one with the highest step. 0 when unknown."""
+    dropped: tuple[str, ...] = ()
+    """Files that a person had removed, so that they are in the manifest no longer: the optimizer's state."""
 
     @property
     def used_bytes(self) -> int:
@@ -70,7 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         return None
     manifest = _read_json(path / MANIFEST)
     files, run_id = manifest.get("files"), manifest.get("run_id")
-    step, sequence = manifest.get("step"), manifest.get("sequence")
+    step, sequence, dropped = manifest.get("step"), manifest.get("sequence"), manifest.get("dropped")
     named = _CHECKPOINT.fullmatch(path.name)
     manifest_step = step if type(step) is int else None
     return Checkpoint(
@@ -81,6 +83,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         metadata=_read_json(path / METADATA),
         manifest_step=manifest_step,
         sequence=sequence if type(sequence) is int else 0,
+        dropped=tuple(name for name in dropped if isinstance(name, str)) if isinstance(dropped, list) else (),
     )
 
 
@@ -108,19 +111,9 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashe
         to_resume: Whether optimizer, schedule and generators must be there too.
         hashes: Whether to read every byte, some 1 GB/s; else only sizes are compared.
     """
-    if checkpoint.run_id is None:
-        return "it has no manifest, so it was not finished or not made by this run"
-    if checkpoint.run_id != run_id:
-        return "its manifest names another run"
-    if checkpoint.manifest_step != checkpoint.step:
-        return f"its manifest names step {checkpoint.manifest_step}"
-    if not checkpoint.files:
-        return "its manifest lists no files"
-    if to_resume:
-        for name in RESUME_FILES:
-            stem, _, suffix = name.partition(".")
-            if name not in checkpoint.files and f"{stem}_0.{suffix}" not in checkpoint.files:
-                return f"{name} is not in its manifest, so going on would not be exact"
+    said = manifest_fault(checkpoint, run_id) or (missing_to_resume(checkpoint) if to_resume else None)
+    if said is not None:
+        return said
     for name, entry in sorted(checkpoint.files.items()):
         file = checkpoint.path / name
         if os.path.isabs(name) or ".." in file.parts[len(checkpoint.path.parts) :]:
@@ -135,6 +128,28 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashe
             return f"{name} is missing"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def manifest_fault(checkpoint: Checkpoint, run_id: str) -> str | None:
+    """Return what is wrong with what the manifest says of itself, without a look at the files."""
+    if checkpoint.run_id is None:
+        return "it has no manifest, so it was not finished or not made by this run"
+    if checkpoint.run_id != run_id:
+        return "its manifest names another run"
+    if checkpoint.manifest_step != checkpoint.step:
+        return f"its manifest names step {checkpoint.manifest_step}"
+    return None if checkpoint.files else "its manifest lists no files"
+
+
+def missing_to_resume(checkpoint: Checkpoint) -> str | None:
+    """Return in one sentence what going on exactly would lack; None when the manifest lists all of it."""
+    for name in RESUME_FILES:
+        stem, _, suffix = name.partition(".")
+        if name not in checkpoint.files and f"{stem}_0.{suffix}" not in checkpoint.files:
+            if name in checkpoint.dropped:
+                return f"{name} was dropped to save room, so going on would not be exact"
+            return f"{name} is not in its manifest, so going on would not be exact"
     return None
 
 

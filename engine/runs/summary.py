@@ -130,7 +130,7 @@ def summarise_all(runs: Path) -> list[RunSummary]:
 
     A run whose log cannot be read is "unknown", with the reason.
     """
-    return in_order(_summarise_if_readable(run) for run in all_runs(runs))
+    return in_order(summarise_if_readable(run) for run in all_runs(runs))
 
 
 def in_order(summaries: Iterable[RunSummary]) -> list[RunSummary]:
@@ -147,7 +147,8 @@ def age_text(since: float, now: float | None = None) -> str:
     return f"{int(seconds / 86400)} d"
 
 
-def _summarise_if_readable(run: RunDirectory) -> RunSummary:
+def summarise_if_readable(run: RunDirectory) -> RunSummary:
+    """Return the summary; "unknown", with the reason, where the log cannot be read."""
     try:
         return summarise(run)
     except EngineError as error:
