@@ -200,12 +200,10 @@ class Workspace:
         """
         if "://" in text:  # not shown: it may hold a password
             raise NotFound("A model is not named by an address.", remedy="Write a Hub model as org/name.")
-        candidates = [*self._candidates(f"models/{text}"), *self._candidates(text)]
-        folders = [path for path in candidates if path.is_dir()]
+        folders = self.folders(text)
         for folder in folders:
             if (folder / "config.json").is_file():
-                built_in = folder == shipped_folder() / "models" / BUILT_IN
-                return ModelReference("builtin" if built_in else "folder", text, folder, None)
+                return ModelReference(self.kind_of(folder), text, folder, None)
         if folders:
             folder = folders[0]
             adapter = (folder / "adapter_config.json").is_file()
@@ -225,6 +223,20 @@ class Workspace:
             f"There is no model {text[:200]!r}{self._looked_in(text)}, and it is no Hub name.",
             remedy=f"Did you mean {near}?" if near else "Name a folder, tiny, or a Hub model as org/name.",
         )
+
+    def folders(self, text: str) -> list[Path]:
+        """Return the folders that `text` may name: those in `models/`, then of that path, each in the order of
+        `data_file`. What begins with "./" or "../" is a path and no name.
+
+        Raises:
+            NotFound: No folder can have that name.
+        """
+        names = [] if text.startswith(("./", "../")) else [*self._candidates(f"models/{text}")]
+        return [path for path in (*names, *self._candidates(text)) if path.is_dir()]
+
+    def kind_of(self, folder: Path) -> str:
+        """Return "builtin" for the model that comes with the program, else "folder"."""
+        return "builtin" if folder == shipped_folder() / "models" / BUILT_IN else "folder"
 
     def lasting_model(self, text: str) -> str:
         """Return `text` so that it means the same model from any current folder.
