@@ -22,9 +22,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from engine.data.files import sample
 from engine.data.line_index import open_data
+from engine.data.plain_rows import names_of
 from engine.data.row import Row
 from engine.data.row_copy import numbers_path, text_of
-from engine.data.row_measures import Piece, Source, cuts, lines_of, measure, row_in, separator_of, text_of_row
+from engine.data.row_measures import (
+    Piece,
+    Source,
+    cuts,
+    hash_of,
+    lines_of,
+    measure,
+    row_in,
+    separator_of,
+    text_of_row,
+)
 from engine.data.shapes import from_mapping, recognise
 from engine.data.statistics import QUANTILES, FileStatistics, Lengths, Overlap, Repeats, Request, Statistics, Tokens
 
@@ -88,7 +99,7 @@ class _Signed(NamedTuple):
     """The rows that have a signature."""
 
     lines: NDArray[np.int64]
-    hashes: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
     signatures: NDArray[np.uint32]
 
 
@@ -121,10 +132,14 @@ def work(request: Request, say: Say) -> None:
 
 def _opened(path: Path, mapping: Mapping[str, str] | None, say: Say) -> _File:
     text = text_of(path, lambda done, total: say({"stage": f"Reading {path.name}", "done": done, "total": total}))
-    recognised = from_mapping(mapping) if mapping else recognise(sample(text, SHAPE_SAMPLE))
+    records = sample(text, SHAPE_SAMPLE)
+    recognised = from_mapping(mapping) if mapping else recognise(records)
     with open_data(text) as file:
         separator = separator_of(file.fileno())
-        return _File(Source(path, text, separator, recognised), list(cuts(file.fileno(), separator)))
+        return _File(
+            Source(path, text, separator, recognised, names_of(records, recognised)),
+            list(cuts(file.fileno(), separator)),
+        )
 
 
 def _count(file: _File, pool: Executor, sampled: int, say: Say) -> None:
@@ -228,10 +243,10 @@ def lengths_of(values: Sequence[int]) -> Lengths | None:
     )
 
 
-def _hashes(file: _File) -> NDArray[np.int64]:
+def _hashes(file: _File) -> NDArray[np.uint64]:
     import numpy as np
 
-    return np.frombuffer(file.total.hashes, np.int64)
+    return np.frombuffer(file.total.hashes, np.uint64)
 
 
 def _duplicates(file: _File) -> Repeats:
@@ -280,7 +295,7 @@ def _sign(file: _File, pool: Executor, say: Say) -> _Signed:
     from engine.data.near_duplicates import NUMBERS
 
     step, told = -(-max(1, len(file.total.hashes)) // NEAR_ROWS), 0.0
-    parts = [_Signed(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, NUMBERS), np.uint32))]
+    parts = [_Signed(np.empty(0, np.int64), np.empty(0, np.uint64), np.empty((0, NUMBERS), np.uint32))]
     found = pool.map(partial(_signatures, file.source, step), file.pieces)
     for number, (start, part) in enumerate(zip(file.starts, found, strict=True), start=1):
         parts.append(part._replace(lines=part.lines + (start + 1)))
@@ -303,10 +318,10 @@ def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:
         row = row_in(source, number, line)
         if isinstance(row, Row):
             lines.append(number)
-            hashes.append(hash(text_of_row(row)))
+            hashes.append(hash_of(text_of_row(row)))
             signatures.append(signature(compared_text(row)))
     signed = np.array(signatures, np.uint32).reshape(len(lines), NUMBERS)
-    return _Signed(np.array(lines, np.int64), np.array(hashes, np.int64), signed)
+    return _Signed(np.array(lines, np.int64), np.array(hashes, np.uint64), signed)
 
 
 def compared_text(row: Row) -> str:

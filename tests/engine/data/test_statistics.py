@@ -13,6 +13,7 @@ import pytest
 
 from engine.data import row_measures, statistics_worker
 from engine.data.data_worker import WorkCancelled
+from engine.data.plain_rows import names_of
 from engine.data.row_measures import Piece, Source, cuts, measure
 from engine.data.shapes import recognise
 from engine.data.statistics import Progress, Request, Statistics, count
@@ -111,11 +112,32 @@ MIXED: list[Any] = [
     {"instruction": "a", "output": "b", "history": [["x", "y"]], "system": "s"},
     {"instruction": " ", "output": "b"},
     {"prompt": "a", "chosen": "b", "rejected": "c"},
+    {"messages": [{"role": "user", "content": "a", "human": "c", "assistant": "d"}, {"role": "user", "content": "b"}]},
+    {"messages": [{"role": r, "content": r, "weight": 1} for r in ("user", "assistant", "user", "assistant")], "id": 7},
+    {
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        "metadata": {"category": 5},
+    },
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "category": "", 's"': 1},
+    {
+        "messages": [{"role": "user", "content": "é\ud83d\ude00"}, {"role": "assistant", "content": "b\n"}],
+        "dataset_type": "retain",
+        "metadata": {"category": None, "source": [{}]},
+    },
+    {"instruction": "a", "output": "b", "dataset_type": "unlearn", "metadata": {"category": "v", "dataset_type": None}},
+    {"instruction": "a", "output": "b", "context": "c", "input": "d"},
+    {"instruction": "a", "output": "b", "input": {"c": 1}, "System": None},
     [1],
     5,
     "",
     "{",
+    '{"instruction": "a", "output": "b"} {}',
+    '{"instruction": "a", "output": "b", "input": "\\ud800"}',
+    '{"instruction": "a", "instruction": 5, "output": "b"}',
+    '{"inst\\u0072uction": "a", "output": "b", "id": 1e999}',
+    '{"instruction": "a", "output": "b", "id": NaN}',
 ]
+"""Rows that differ from what is plainly of a shape, each in one way; as text where JSON has no other way."""
 
 
 @pytest.mark.parametrize("shape", ["messages", "alpaca"])
@@ -124,7 +146,9 @@ def test_the_quick_way_finds_what_the_thorough_one_finds(
 ) -> None:
     first = MIXED[0] if shape == "messages" else MIXED[9]
     path = written(tmp_path / "rows.jsonl", [first, *MIXED])
-    source = Source(path, path, b"\n", recognise([first]))
+    recognised = recognise([first])
+    records = [row for row in MIXED if isinstance(row, dict)]
+    source = Source(path, path, b"\n", recognised, names_of(records, recognised))
 
     def whole() -> list[Piece]:
         with path.open("rb") as file:
@@ -132,7 +156,7 @@ def test_the_quick_way_finds_what_the_thorough_one_finds(
 
     assert source.recognised.shape == shape
     quick = whole()
-    monkeypatch.setattr(row_measures, "_plain_reader", lambda *_: lambda _: None)
+    monkeypatch.setattr(row_measures, "plain_reader", lambda *_: lambda _: None)
     assert quick == whole()
 
 
