@@ -7,7 +7,6 @@ final folder without one fsync: 2 of 7 kills during a save left a newest checkpo
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from typing import Any
 
 from engine.errors import DiskFull
 from engine.journal import write_error
+from engine.renaming import exchange, sync
 from engine.runs import checkpoints
 from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, REPLACED, Checkpoint
 from engine.runs.directory import RunDirectory
@@ -27,7 +27,6 @@ _NEVER_KEPT = ("training_args.bin",)
 """A pickle nobody needs to go on, which holds `hub_token` in clear text (transformers 5.23)."""
 MINIMUM_KEPT = 2
 """Rotation keeps at least so many: the last one may be the one being written when the power goes."""
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_checkpoint(
@@ -74,7 +73,7 @@ def write_checkpoint(
         for path in sorted(path for path in partial.rglob("*") if path.exists()):
             if not path.is_symlink():  # what a link leads to is not ours to change
                 path.chmod(0o700 if path.is_dir() else 0o600)
-            _sync(path)
+            sync(path)
             if not path.is_file():
                 continue
             files[str(path.relative_to(partial))] = {"size": path.stat().st_size, "sha256": checkpoints.sha256(path)}
@@ -83,10 +82,10 @@ def write_checkpoint(
         manifest = {"version": 1, "run_id": run_id, "step": step, "sequence": sequence, "files": files}
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         (partial / MANIFEST).chmod(0o600)
-        _sync(partial / MANIFEST)
-        _sync(partial)
+        sync(partial / MANIFEST)
+        sync(partial)
         _replace(partial, target, run_id)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
     finally:
@@ -126,7 +125,7 @@ def _replace(partial: Path, target: Path, run_id: str) -> None:
         return
     there = checkpoints.read_checkpoint(target)
     ours = there is not None and there.run_id == run_id
-    if ours and _exchange(partial, target):
+    if ours and exchange(partial, target):
         return
     name = f"{REPLACED}{target.name}" if ours else f"{target.name}.not-ours"
     old = target.with_name(f"{name}-{secrets.token_hex(4)}")
@@ -139,21 +138,3 @@ def _replace(partial: Path, target: Path, run_id: str) -> None:
         raise
     if ours:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step, so that no name is ever without one. False where the system cannot."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return False
-    swapped: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return swapped == 0
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -211,7 +211,7 @@ def test_a_folder_that_may_not_be_written_is_refused(run: RunDirectory) -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to replace a folder: where the system can exchange two names, and where it cannot."""
     if request.param == "in two steps":
-        monkeypatch.setattr(checkpoint_writer, "_exchange", lambda *_: False)
+        monkeypatch.setattr(checkpoint_writer, "exchange", lambda *_: False)
     return str(request.param)
 
 
@@ -250,7 +250,7 @@ def test_while_best_is_replaced_there_is_always_one(run: RunDirectory) -> None:
 
 
 def test_a_replacement_that_fails_brings_the_old_one_back(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_writer, "_exchange", lambda *_: False)
+    monkeypatch.setattr(checkpoint_writer, "exchange", lambda *_: False)
     write(run, 10, target=run.best)
     rename = Path.rename
 
@@ -306,7 +306,7 @@ EVERY_POINT = """
 
     os.fsync = lambda _: None  # the process is killed, not the power
     if sys.argv[2] == "in two steps":
-        checkpoint_writer._exchange = lambda *_: False
+        checkpoint_writer.exchange = lambda *_: False
     template = make_run(Path(sys.argv[1]), "template")
     for step in (10, 20):
         write(template, step)

@@ -1,0 +1,54 @@
+"""What was written beside gets its final name, so that a power cut leaves the old or the new. Standard library only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file or folder to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have the system write a folder and all that is in it to the disk."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            sync(path)
+    sync(folder)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two files or folders in one step, so that no name is ever without one. False where the system cannot."""
+    return _rename(one, other, _RENAME_EXCHANGE)
+
+
+def rename_new(one: Path, other: Path) -> None:
+    """Rename, and never over something that is there.
+
+    Raises:
+        FileExistsError: `other` is there.
+        OSError: It cannot be renamed.
+    """
+    if _rename(one, other, _RENAME_NOREPLACE):
+        return
+    if os.path.lexists(other):
+        raise FileExistsError(17, os.strerror(17), str(other))
+    one.rename(other)  # a file system or kernel without renameat2
+
+
+def _rename(one: Path, other: Path, flags: int) -> bool:
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), flags)
+    return done == 0
