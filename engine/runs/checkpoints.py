@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ PARTIAL = ".partial-"
 """Folders of this prefix are unfinished or being deleted; a later start clears them."""
 REPLACED = PARTIAL + "old-"
 """What was moved away from a name to make room, `.partial-old-<name>-<hex>`; a later start puts it back if need be."""
+PINNED = "pinned.json"
+"""A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """What going on exactly needs besides the weights. With several processes `rng_state_<rank>.pth` stand in."""
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,12})")
@@ -70,7 +73,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     """Return what a folder says of itself, unproven; None when it is not there."""
     if not path.is_dir() or path.is_symlink():
         return None
-    manifest = _read_json(path / MANIFEST)
+    manifest = read_json(path / MANIFEST)
     files, run_id = manifest.get("files"), manifest.get("run_id")
     step, sequence, dropped = manifest.get("step"), manifest.get("sequence"), manifest.get("dropped")
     named = _CHECKPOINT.fullmatch(path.name)
@@ -80,7 +83,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         step=int(named[1]) if named else manifest_step or 0,
         run_id=run_id if isinstance(run_id, str) else None,
         files=files if isinstance(files, dict) and all(isinstance(e, dict) for e in files.values()) else {},
-        metadata=_read_json(path / METADATA),
+        metadata=read_json(path / METADATA),
         manifest_step=manifest_step,
         sequence=sequence if type(sequence) is int else 0,
         dropped=tuple(name for name in dropped if isinstance(name, str)) if isinstance(dropped, list) else (),
@@ -218,7 +221,7 @@ def run_id(run: RunDirectory) -> str:
     Raises:
         CheckpointError: `provenance.json` is missing or damaged.
     """
-    value = _read_json(run.provenance).get("run_id")
+    value = read_json(run.provenance).get("run_id")
     if not isinstance(value, str) or not value:
         raise CheckpointError(
             f"{run.provenance} does not say this run's id, so none of its checkpoints can be proven.",
@@ -228,24 +231,91 @@ def run_id(run: RunDirectory) -> str:
 
 
 def remove_checkpoint(checkpoint: Checkpoint, own_run_id: str) -> bool:
-    """Delete a folder that its manifest proves to be ours; return whether it was deleted.
-
-    Renamed first: a deletion cut short leaves a hidden folder, not half a checkpoint under its name. The proof is
-    made after that, since the folder may have been exchanged for another while it had its name.
-    """
+    """Delete a folder that its manifest proves to be ours and nobody pinned; return whether it was deleted."""
     if checkpoint.run_id != own_run_id:
         return False
-    doomed = checkpoint.path.with_name(f"{PARTIAL}removed-{checkpoint.path.name}-{secrets.token_hex(4)}")
     try:
-        checkpoint.path.rename(doomed)
-        found = read_checkpoint(doomed)
-        if found is None or found.run_id != own_run_id:
-            doomed.rename(checkpoint.path)
-            return False
+        return remove_proven(checkpoint.path, own_run_id) is None
     except OSError:
         return False
-    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_proven(path: Path, own_run_id: str, *, proof: str | None = None) -> str | None:
+    """Delete a checkpoint's folder; return in one sentence why it was left alone, None when it is gone.
+
+    Renamed first: a deletion cut short leaves a hidden folder, not half a checkpoint under its name. The proof is
+    made after that, since the folder may have been exchanged for another while it had its name; and through the
+    descriptor of the folder it is in, which may be exchanged for a link as well.
+
+    Args:
+        path: Of the folder.
+        own_run_id: Which its manifest must name.
+        proof: SHA-256 that its manifest must have; None takes any.
+
+    Raises:
+        OSError: The folder it is in cannot be written.
+    """
+    doomed = f"{PARTIAL}removed-{path.name}-{secrets.token_hex(4)}"
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            os.rename(path.name, doomed, src_dir_fd=parent, dst_dir_fd=parent)
+        except FileNotFoundError:
+            return "it is gone already"
+        reason = _why_not_removed(parent, doomed, own_run_id, proof)
+        if reason is not None:
+            _rename_back(parent, doomed, path.name)
+            return reason
+        shutil.rmtree(doomed, ignore_errors=True, dir_fd=parent)
+    finally:
+        os.close(parent)
+    return None
+
+
+def _why_not_removed(parent: int, name: str, own_run_id: str, proof: str | None) -> str | None:
+    try:
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except OSError:
+        return "it is a link or no folder"
+    try:
+        text = read_at(folder, MANIFEST)
+        manifest = _parsed(text)
+        if manifest.get("run_id") != own_run_id:
+            return "its manifest does not name this run"
+        if proof is not None and hashlib.sha256(text).hexdigest() != proof:
+            return "it has changed since it was looked at"
+        return "it is pinned" if is_pinned(folder) else None
+    finally:
+        os.close(folder)
+
+
+def _rename_back(parent: int, name: str, before: str) -> None:
+    try:
+        os.rename(name, before, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:  # another has taken the name; under a hidden one it would be cleared away
+        os.rename(name, f"{before}.not-removed-{secrets.token_hex(4)}", src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def is_pinned(folder: int) -> bool:
+    """Whether an open checkpoint's folder is to be kept."""
+    try:
+        os.stat(PINNED, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
     return True
+
+
+def read_at(folder: int, name: str) -> bytes:
+    """Return what a file of an open folder holds; empty when it is none, or no manifest by its size."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return b""
+    with open(fd, "rb") as file:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_JSON_BYTES:  # a named pipe would block
+            return b""
+        return file.read()
 
 
 def clear_partials(run: RunDirectory) -> list[str]:
@@ -272,11 +342,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping a file holds; empty when it is not there, none, or far too big."""
     try:
         if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:  # a named pipe would block
             return {}
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return _parsed(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from engine.events import json_number, number_from_json
 from engine.runs.checkpoints import (
     MANIFEST,
+    PINNED,
     Checkpoint,
     fault,
     manifest_fault,
@@ -24,8 +25,6 @@ from engine.runs.checkpoints import (
     read_checkpoint,
 )
 
-PINNED = "pinned.json"
-"""A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
 OPTIMIZER_STEMS = ("optimizer", "scheduler", "scaler", "rng_state")
 """What only going on exactly needs, by the beginning of the names: with several processes there is one for each."""
 _OPTIMIZER_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
