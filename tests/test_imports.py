@@ -38,6 +38,7 @@ def environment() -> dict[str, str]:
         "engine.launch.start",
         "engine.launch.prepare",
         "engine.launch.forecast",
+        "engine.chat.session",
     ],
 )
 def test_the_engine_the_console_uses_loads_no_training_library(module: str) -> None:

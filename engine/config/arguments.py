@@ -133,7 +133,16 @@ def device_environment(resolved: ResolvedConfig, environment: Mapping[str, str] 
     Raises:
         ConfigError: It names fewer devices than that.
     """
-    kind, _, index = resolved.config.model.device.partition(":")
+    return visible_device(resolved.config.model.device, environment)
+
+
+def visible_device(device: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables with which torch sees one device alone: a settled `model.device`.
+
+    Raises:
+        ConfigError: The environment names fewer devices than that.
+    """
+    kind, _, index = device.partition(":")
     if kind == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
     if kind != "cuda":

@@ -84,7 +84,7 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             raise  # nothing is wrong with the model: the worker calls it by its name
-        raise _explained(error, named.name) from error
+        raise unusable(error, named.name) from error
     if quantization is None:
         model.to(device)
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
@@ -116,7 +116,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise _explained(error, name or source) from error
+        raise unusable(error, name or source) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if tokenizer.chat_template is None:
@@ -129,7 +129,8 @@ def load_tokenizer(
     return tokenizer
 
 
-def _explained(error: Exception, name: str) -> EngineError:
+def unusable(error: Exception, name: str) -> EngineError:
+    """Return what it means that transformers cannot load a model or a tokenizer."""
     said = str(error)
     if "trust_remote_code" in said:
         return ModelUnusable(
