@@ -39,6 +39,9 @@ def environment() -> dict[str, str]:
         "engine.launch.prepare",
         "engine.launch.forecast",
         "engine.chat.session",
+        "engine.chat.endpoint",
+        "engine.chat.lmstudio",
+        "engine.chat.votes",
     ],
 )
 def test_the_engine_the_console_uses_loads_no_training_library(module: str) -> None:
