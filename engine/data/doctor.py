@@ -63,7 +63,10 @@ class Asked:
     chat_template: str | None = None
     """Text of a template instead of the model's own."""
     max_length: int | None = None
+    """Tokens at which rows are cut; None for never."""
     completion_only_loss: bool = True
+    eos_token: str | None = None
+    """Ends a row instead of the tokenizer's own."""
     limit: int | None = None
     """Rows of each training file."""
     mapping: Mapping[str, str] | None = None
@@ -207,7 +210,9 @@ class _Examination:
         if self.asked.model is None:
             return
         try:
-            self.template = load_template(Path(self.asked.model), override=self.asked.chat_template)
+            self.template = load_template(
+                Path(self.asked.model), override=self.asked.chat_template, eos_token=self.asked.eos_token
+            )
         except TemplateMissing as error:
             self._tell("template-missing", "grave", error.message.rstrip("."), error.remedy)
 

@@ -91,7 +91,7 @@ class Bench:
         self.tokenizer = load_tokenizer(
             lens["model"], chat_template=lens["chat_template"], trust_remote_code=lens["trust_remote_code"]
         )
-        self.ends = end_ids(Path(lens["model"])) | {self.tokenizer.eos_token_id}
+        self.stops = end_ids(Path(lens["model"]))
         self._preparations: dict[str, Preparation] = {}
         self._readers: dict[str, tuple[int, Reader]] = {}
         self._texts: dict[int, str] = {}
@@ -114,6 +114,7 @@ class Bench:
             )
         neighbours = list(self._neighbours(reader, row, batch_rows - 1))
         tokens, dropped = self._tokens(row, neighbours)
+        ends = self.stops | {self.tokenizer.eos_token_id}  # which preparing has set to `trainer.eos_token`
         seen = [token for token in tokens if not token[3] and not token[4]]
         trained = [token for token in tokens if token[2]]
         last = next((token for token in reversed(trained) if token[0].strip()), None)
@@ -127,9 +128,9 @@ class Bench:
             "rendered": self._rendered(row),
             "tokens": tokens,
             "trained_share": len(trained) / len(seen) if seen else 0.0,
-            "ends_trained": last is not None and last[1] in self.ends,
+            "ends_trained": last is not None and last[1] in ends,
             "bos_count": sum(token[1] == bos for token in seen) if bos is not None else 0,
-            "bos_expected": 0 if bos is None or bos in self.ends else 1,
+            "bos_expected": 0 if bos is None or bos in ends else 1,
             "dropped_reason": dropped,
             "rejected_tokens": [],
             "common_prefix": 0,
@@ -220,10 +221,26 @@ class Bench:
         text = self._texts.get(number)
         if text is None:
             text = self.tokenizer.decode([number])
-            if "\ufffd" in text:  # a part of a character: its bytes as the vocabulary writes them
-                text = self.tokenizer.convert_ids_to_tokens(number)
+            if "\ufffd" in text:  # a part of a character
+                text = spelled_bytes(self.tokenizer.convert_ids_to_tokens(number))
             self._texts[number] = text
         return text
+
+
+def spelled_bytes(token: str) -> str:
+    """Return a part of a character with its bytes as `<0xE6>`, which is how other vocabularies name them.
+
+    Args:
+        token: As a byte-level vocabulary writes it, `ĠæŃ`; anything else is returned as it is.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    # GPT-2's alphabet: bytes that print stand for themselves, the others for letters from U+0100 on.
+    values = {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    if not values.keys() >= set(token):
+        return token
+    text = bytes(values[letter] for letter in token).decode("utf-8", "surrogateescape")
+    return "".join(f"<0x{ord(one) - 0xDC00:02X}>" if "\udc80" <= one <= "\udcff" else one for one in text)
 
 
 def answer(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
@@ -241,8 +258,10 @@ def answer(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
     except EngineError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - the libraries', about this row: the next one may be fine
-        said = (str(raised).strip().splitlines() or [type(raised).__name__])[0]
-        error = DataError(f"Line {request['line']} cannot be prepared: {said[:300]}", remedy="Look at the raw row.")
+        lines = str(raised).strip().splitlines() or [type(raised).__name__]
+        # Some libraries say what happened first, transformers' import machinery last.
+        said = lines[0] if lines[-1] == lines[0] else f"{lines[0][:200]} {lines[-1]}"
+        error = DataError(f"Line {request['line']} cannot be prepared: {said[:400]}", remedy="Look at the raw row.")
     return {"error": {**error.as_dict(), "exit_code": error.exit_code}}
 
 

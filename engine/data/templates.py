@@ -137,18 +137,25 @@ class ChatTemplate:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def load_template(folder: Path, *, override: str | None = None, render_seconds: float = RENDER_SECONDS) -> ChatTemplate:
+def load_template(
+    folder: Path,
+    *,
+    override: str | None = None,
+    eos_token: str | None = None,
+    render_seconds: float = RENDER_SECONDS,
+) -> ChatTemplate:
     """Return the template of a model folder.
 
     Args:
         folder: With `tokenizer.json`, as `save_pretrained` and the Hub's cache have it.
         override: Text of a template that stands for the model's own, as `model.chat_template` says.
+        eos_token: Ends a row instead of the tokenizer's own, as `trainer.eos_token` says.
         render_seconds: What one row may take.
 
     Raises:
         TemplateMissing: There is none, and no override.
         NotFound: The tokenizer is missing or in a form that only its own class can read.
-        DataError: The template is no Jinja.
+        DataError: The template is no Jinja, or the tokenizer does not know `eos_token`.
     """
     settings = _json(folder / "tokenizer_config.json")
     source = override if override is not None else _source(folder, settings)
@@ -162,9 +169,17 @@ def load_template(folder: Path, *, override: str | None = None, render_seconds: 
         raise NotFound(
             f"{folder} has no tokenizer.json.", remedy="Save the tokenizer once with transformers' save_pretrained."
         )
-    tokens = _json(tokenizer_file).get("added_tokens", [])
+    tokenizer = _json(tokenizer_file)
+    tokens = tokenizer.get("added_tokens", [])
     added = {token["id"]: token["content"] for token in tokens}
     special = _special(folder, settings)
+    if eos_token is not None:
+        if eos_token not in added.values() and eos_token not in tokenizer.get("model", {}).get("vocab", ()):
+            raise DataError(
+                f"The tokenizer of {folder.name} has no token {eos_token[:80]!r}.",
+                remedy=f"Set trainer.eos_token to one it has{_such_as(tokens)}, or leave it out.",
+            )
+        special["eos_token"] = eos_token
     template = ChatTemplate(
         source,
         special,
@@ -226,6 +241,11 @@ def end_ids(folder: Path) -> set[int]:
         ids = _json(folder / name).get("eos_token_id")
         found |= {number for number in (ids if isinstance(ids, list) else [ids]) if isinstance(number, int)}
     return found
+
+
+def _such_as(tokens: Sequence[dict[str, Any]]) -> str:
+    shown = [token["content"] for token in tokens if token.get("special", True)][:5]
+    return f", such as {', '.join(shown)}" if shown else ""
 
 
 def _eos(special: dict[str, str]) -> set[str]:

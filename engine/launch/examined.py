@@ -56,8 +56,14 @@ def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) ->
         validation=validation,
         model=str(model) if model is not None else None,
         chat_template=config.model.chat_template,
-        max_length=settled(config.data.max_length),
+        max_length=None if _is_split(config) else settled(config.data.max_length),
         completion_only_loss=config.data.completion_only_loss,
+        eos_token=config.trainer.get("eos_token"),
         limit=config.data.limit,
         mapping=config.data.mapping or None,
     )
+
+
+def _is_split(config: RunConfig) -> bool:
+    """Whether what is longer than a sequence goes on in the next, so that nothing is cut off."""
+    return config.data.packing and config.trainer.get("packing_strategy", "bfd") != "bfd"

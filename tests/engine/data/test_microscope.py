@@ -16,7 +16,7 @@ from engine.data.microscope import Examined, Lens, Microscope, MicroscopeEnded
 from engine.errors import DataError, EngineError
 from engine.launch.prepare import settle
 from engine.workspace import Workspace
-from tests.chat_models import FAMILIES, TEMPLATES, write_tokenizer
+from tests.chat_models import FAMILIES, LATER, TEMPLATES, write_tokenizer
 from tests.engine.training.conftest import config_text, rows, small_model, write_rows
 
 __all__ = ["config_text", "small_model"]  # fixtures
@@ -125,7 +125,7 @@ def test_tokens_and_mask_are_those_of_the_training_batch(
     assert padding == given[0][2].count(0)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize("family", [*FAMILIES, *LATER], ids=lambda family: family.name)
 def test_every_family_trains_its_end_and_begins_once(family: Any, tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path / family.name, family)
     path = write_rows(tmp_path / "rows.jsonl", rows(count=3))
@@ -134,7 +134,7 @@ def test_every_family_trains_its_end_and_begins_once(family: Any, tmp_path: Path
     assert whole["ends_trained"]
     assert whole["dropped_reason"] is None
     assert 0 < whole["trained_share"] < 1
-    if family.name == "phi-3":
+    if family.name in ("phi-3", "phi-3.5"):
         assert (whole["bos_count"], whole["bos_expected"]) == (0, 1)  # its template writes none
     else:
         assert whole["bos_count"] == whole["bos_expected"] == (family.bos is not None)
@@ -217,3 +217,12 @@ def test_a_template_that_loops_for_ever_is_an_answer(tmp_path: Path, monkeypatch
     other = bench(Lens(str(folder), {"output_dir": str(tmp_path / "out")}))
     said = microscope_worker.answer(other, {"path": str(path), "line": 1, "batch_rows": 1})
     assert said["error"]["code"] == "template-endless"
+
+
+def test_a_part_of_a_character_is_shown_by_its_bytes() -> None:
+    from engine.data.microscope_worker import spelled_bytes
+
+    assert spelled_bytes("ĠæŃ") == " <0xE6><0xAD>"
+    assert spelled_bytes("Į") == "<0x8C>"
+    assert spelled_bytes("<0xE6>") == "<0xE6>"
+    assert spelled_bytes("▁東") == "▁東"

@@ -8,7 +8,7 @@ import pytest
 
 from engine.data.templates import TemplateEndless, TemplateMissing, TemplateRefuses, load_template, many_rendered
 from engine.errors import DataError
-from tests.chat_models import FAMILIES, TEMPLATES, Family, write_tokenizer
+from tests.chat_models import FAMILIES, LATER, TEMPLATES, Family, shipped_template, write_tokenizer
 
 CHAT = [
     {"role": "user", "content": "  Who wrote “Carmen”? "},
@@ -19,7 +19,7 @@ CHAT = [
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize("family", [*FAMILIES, *LATER], ids=lambda family: family.name)
 def test_text_and_tokens_are_those_of_transformers(family: Family, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -36,6 +36,12 @@ def test_text_and_tokens_are_those_of_transformers(family: Family, tmp_path: Pat
             assert rendered == text
             assert ours.encode(rendered) == ids
             assert ours.encode_all([rendered, "x"])[0] == ids
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.shipped], ids=lambda family: family.name)
+def test_the_templates_are_those_their_publishers_ship(family: Family) -> None:
+    kept = (TEMPLATES / f"{family.name}.jinja").read_text(encoding="utf-8")
+    assert kept.removesuffix("\n") == shipped_template(family).removesuffix("\n")
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if not f.system and f.name == "gemma"], ids=["gemma"])

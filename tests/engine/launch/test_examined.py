@@ -11,12 +11,15 @@ import pytest
 
 from engine.config.load import loads
 from engine.config.model import RunConfig
+from engine.data.doctor import examine_files
 from engine.data.findings import DataRefused
 from engine.data.templates import local_folder
+from engine.errors import DataError
 from engine.launch.examined import asked_about, examine_run
 from engine.launch.prepare import new_run, settle
 from engine.runs.provenance import DataFile
 from engine.workspace import ModelReference, Workspace
+from tests.chat_models import FAMILIES, write_tokenizer
 from tests.engine.training.conftest import config_text, rows, small_model, write_rows
 
 __all__ = ["config_text", "small_model"]  # fixtures
@@ -79,3 +82,37 @@ def test_every_file_of_a_validation_set_is_asked_about() -> None:
     assert asked.train == ("/a.jsonl", "/b.jsonl")
     assert sorted(asked.validation.values()) == ["/c.jsonl", "/d.jsonl", "/e.jsonl"]
     assert {"retain", "unlearn"} <= asked.validation.keys()
+
+
+def test_packing_that_splits_rows_cuts_nothing_off() -> None:
+    def limit(**trainer: str) -> int | None:
+        config = RunConfig.model_validate(
+            {"data": {"train": ["a.jsonl"], "max_length": 64, "packing": True}, "trainer": trainer}
+        )
+        return asked_about(config, [], None).max_length
+
+    assert limit() == limit(packing_strategy="bfd") == 64
+    assert limit(packing_strategy="bfd_split") is limit(packing_strategy="wrapped") is None
+    whole = RunConfig.model_validate(
+        {"data": {"train": ["a.jsonl"], "max_length": 64}, "trainer": {"packing_strategy": "wrapped"}}
+    )
+    assert asked_about(whole, [], None).max_length == 64
+
+
+def test_another_end_of_sequence_is_looked_for(tmp_path: Path) -> None:
+    family = next(family for family in FAMILIES if family.name == "mistral")
+    model = write_tokenizer(tmp_path / "model", family)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "q", "output": "a good answer"}\n' * 2)
+
+    def codes(eos_token: str) -> list[str]:
+        config = RunConfig.model_validate(
+            {"data": {"train": ["a.jsonl"], "max_length": 64}, "trainer": {"eos_token": eos_token}}
+        )
+        files = [DataFile("train", "rows.jsonl", str(rows), "0" * 64, 1, 2)]
+        return [one.code for one in examine_files(asked_about(config, files, model)).findings]
+
+    assert codes("<unk>") == codes("</s>")  # the template writes what it is given
+    with pytest.raises(DataError, match=r"no token '<\|im_end\|>'.*") as refused:
+        codes("<|im_end|>")
+    assert "<unk>, <s>, </s>" in refused.value.remedy
