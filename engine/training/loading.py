@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,46 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
     shown = "nf4" if named.load_in_4bit else "int8" if named.load_in_8bit else named.dtype
     return Loaded(model, tokenizer, name, shown)
+
+
+def load_for_inference(asked: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Load a model to be asked, with its adapter switched on, and its tokenizer.
+
+    Args:
+        asked: `base` (the fields of a `ModelSource`), `adapter` and `tokenizer` (folders; None for none, and for the
+            base's own), `chat_template` (text or None), `label`, `device` ("auto", "cpu", "cuda:0" ...) and
+            `trust_remote_code`.
+
+    Raises:
+        NotFound: The model is neither on this machine nor reachable.
+        ModelUnusable: It has no chat template, or needs code of its own that was not allowed.
+    """
+    base, label, trusted = asked["base"], asked["label"], asked["trust_remote_code"]
+    revision = base["fingerprint"] or base["revision"] if base["kind"] == "hub" else None
+    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = pick_device(kind if asked["device"] == "auto" else asked["device"])
+    tokenizer = load_tokenizer(
+        asked["tokenizer"] or base["source"],
+        name=label,
+        revision=None if asked["tokenizer"] else revision,
+        chat_template=asked["chat_template"],
+        trust_remote_code=trusted,
+    )
+    # What it was trained in is nearly always bfloat16; on CPU that is slower than float32 and rounds.
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base["source"], revision=revision, dtype=dtype, trust_remote_code=trusted
+        ).to(device)
+        if asked["adapter"] is not None:
+            from peft import PeftModel  # four seconds, and a full model needs none
+
+            model = PeftModel.from_pretrained(model, asked["adapter"])
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise
+        raise _explained(error, label) from error
+    return model.eval(), tokenizer
 
 
 def load_tokenizer(
