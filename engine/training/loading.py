@@ -129,7 +129,7 @@ def load_for_inference(asked: Mapping[str, Any]) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             raise
-        raise _explained(error, label) from error
+        raise unusable(error, label) from error
     return model.eval(), tokenizer
 
 

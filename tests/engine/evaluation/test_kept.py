@@ -41,7 +41,9 @@ def test_a_torn_line_is_passed_over_and_swallows_nothing(tmp_path: Path) -> None
     assert KeptReplies(path, ABOUT).replies == {0: "first", 2: "third"}
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0", b"[" * 100_000, b'{"about": 1}\n', b'"x"\n{"index":0,"reply":"a"}\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0", b"[" * 100_000, b'{"about": 1}\n', b'"x"\n{"index":0,"reply":"a"}\n']
+)
 def test_what_is_no_such_file_holds_no_replies(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(content)
