@@ -18,6 +18,7 @@ from engine.errors import NotFound
 from tui.clipboard import copy
 from tui.console_screen import ConsoleScreen
 from tui.display import plain
+from tui.jobs import Jobs
 from tui.messages import CopyText, OpenScreen, RunsKnown
 from tui.registry import SCREENS, ScreenEntry
 from tui.settings import Settings
@@ -91,6 +92,8 @@ class ConsoleApp(SteadyApp):
         """Names for the command palette, newest first."""
         self.alive_runs: list[str] = []
         """What goes on when the console ends."""
+        self.jobs = Jobs(self)
+        """What does not."""
 
     def _use_theme(self) -> None:
         # What `App.__init__` did for its default theme. Nothing is parsed yet, so this costs one palette and not
@@ -154,7 +157,28 @@ class ConsoleApp(SteadyApp):
         elif isinstance(self.screen, ConsoleScreen) and self.screen.opened_as != (self.screen_entries[0].name, None):
             self.switch_screen(self._make(self.screen_entries[0], None))
         else:
+            self._quit_or_ask()
+
+    async def action_quit(self) -> None:
+        """Leave the console."""
+        self._quit_or_ask()
+
+    def _quit_or_ask(self) -> None:
+        running = self.jobs.running
+        if not running:
             self.exit()
+            return
+        from tui.widgets.confirm import Confirm
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.jobs.stop_all()
+                self.exit()
+
+        if not isinstance(self.screen, Confirm):
+            named = "; ".join(job.title for job in running)
+            told = "It ends with the console, and nothing is left of it. Runs go on."
+            self.push_screen(Confirm(f"Leave in the middle of this? {named}", told, yes="Leave"), answered)
 
     @on(RunsKnown)
     def _know_runs(self, message: RunsKnown) -> None:

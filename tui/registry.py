@@ -27,6 +27,12 @@ SCREENS = (
     ScreenEntry("runs", "Runs", "screens.runs.screen:RunsScreen", "Every run of the workspace"),
     ScreenEntry("live", "Live", "screens.live.screen:LiveScreen", "One run, as it happens", shows_run=True),
     ScreenEntry("data", "Data", "screens.data.screen:DataScreen", "The rows of a data file, as the model sees them"),
+    ScreenEntry(
+        "checkpoints",
+        "Checkpoints",
+        "screens.checkpoints.screen:CheckpointsScreen",
+        "Every checkpoint, and what can be made of it",
+    ),
     ScreenEntry("configure", "Configure", "screens.configure.screen:ConfigureScreen", "The settings of a run to be"),
 )
 """The first is home: leaving it leaves the console."""

@@ -130,7 +130,7 @@ def read_catalogue(
         entries.append(entry)
     if remember and (changed or found.keys() != known.keys()):
         _remember(file, found)
-    return Catalogue(tuple(_as_tree(entries)))
+    return Catalogue(tuple(in_lineage(entries)))
 
 
 def read_run(run: RunDirectory) -> RunEntry:
@@ -150,7 +150,7 @@ def users_cache() -> Path:
     return home / "ftconsole" / "catalogue"
 
 
-def _as_tree(entries: Iterable[RunEntry]) -> Iterator[RunEntry]:
+def in_lineage(entries: Iterable[RunEntry]) -> Iterator[RunEntry]:
     """Yield the runs in the order of the list, each followed by those continued from it."""
     by_name = {entry.name: entry for entry in entries}
     ordered = [by_name[summary.name] for summary in in_order(entry.summary for entry in by_name.values())]

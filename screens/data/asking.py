@@ -11,8 +11,8 @@ from engine.errors import EngineError
 from engine.workspace import Workspace
 from screens.data import inquiries
 from screens.data.choices import data_files
-from screens.data.dialogs import Choice, Chooser
 from screens.data.lens import LENGTHS, length_problem, models
+from tui.widgets.choose import Choice, Chooser
 from tui.widgets.words import size_text
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from screens.live.twin import WIDTH, twin
 from screens.live.view_bar import VIEWS, ViewBar
 from tui.console_screen import ConsoleScreen
 from tui.display import plain
+from tui.messages import OpenScreen
 from tui.run_feed import RunFeed
 from tui.state import RunState
 from tui.widgets.cells import Piece
@@ -74,6 +75,8 @@ class LiveScreen(ConsoleScreen):
                 tooltip="Set the peak of the schedule, from the next step on"),
         Binding("R", "resume", "Resume", show=False, id="live.resume",
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
+        Binding("c", "checkpoints", "Checkpoints", show=False, id="live.checkpoints",
+                tooltip="The checkpoints of this run, and what can be made of them"),
         Binding("left_square_bracket", "view(-1)", "View before", key_display="[", id="live.view-before",
                 group=_VIEWS, tooltip="Plots, samples, log, details"),
         Binding("right_square_bracket", "view(1)", "Next view", key_display="]", id="live.view-next",
@@ -300,6 +303,10 @@ class LiveScreen(ConsoleScreen):
             self.ask_and_resume()
 
     # Keys: what is seen
+
+    def action_checkpoints(self) -> None:
+        """Open the checkpoints of the run."""
+        self.post_message(OpenScreen("checkpoints", self.run))
 
     def action_view(self, direction: int) -> None:
         """Show the next view, or the one before."""

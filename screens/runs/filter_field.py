@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 class FilterInput(Input):
     """Takes letters; says how to leave it in the line of keys."""
 
-    HELP = "Words that a run must have in its name, model, state, method or parent; !word must not be there."
+    HELP = "Words that what is listed must have; !word must not be there."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,down", "submit", "Keep", key_display="⏎", id="runs.filter-keep",
                 tooltip="Back to the list, which stays filtered"),
@@ -22,7 +22,11 @@ class FilterInput(Input):
 
 
 class FilterField(Horizontal):
-    """A stroke, and the filter behind it."""
+    """A stroke, and the filter behind it.
+
+    Args:
+        placeholder: What may be written.
+    """
 
     DEFAULT_CSS = """
     FilterField {
@@ -33,9 +37,13 @@ class FilterField(Horizontal):
     }
     """
 
+    def __init__(self, placeholder: str = "name, model, state; !word leaves out") -> None:
+        super().__init__()
+        self._placeholder = placeholder
+
     def compose(self) -> ComposeResult:
         yield Static(" / ")
-        yield FilterInput(placeholder="name, model, state; !word leaves out", compact=True, select_on_focus=False)
+        yield FilterInput(placeholder=self._placeholder, compact=True, select_on_focus=False)
 
     @property
     def input(self) -> FilterInput:

@@ -87,6 +87,8 @@ class RunsScreen(ConsoleScreen):
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
         Binding("n", "new_run", "New run", id="runs.new", tooltip="Set a run up in a form, check it and start it"),
         Binding("D", "data", "Data", id="runs.data", tooltip="Look at a data file as the model will see it"),
+        Binding("c", "checkpoints", "Checkpoints", id="runs.checkpoints",
+                tooltip="The checkpoints of the run under the cursor, and of all others"),
         Binding("e", "duplicate", "Duplicate", show=False, id="runs.duplicate",
                 tooltip="Set a run up with the settings of the one under the cursor"),
         Binding("d", "demo", "Demo", id="runs.demo",
@@ -373,6 +375,11 @@ class RunsScreen(ConsoleScreen):
     def action_data(self) -> None:
         """Open the inspection of data."""
         self.post_message(OpenScreen("data"))
+
+    def action_checkpoints(self) -> None:
+        """Open the checkpoints, on those of the run under the cursor."""
+        summary = self._table.selected
+        self.post_message(OpenScreen("checkpoints", summary.name if summary is not None else None))
 
     def action_duplicate(self) -> None:
         """Open the form with the settings of the run under the cursor."""

@@ -14,7 +14,6 @@ from engine.data.microscope import Examined
 from screens.data import inquiries
 from screens.data import screen as screens
 from screens.data.book import READ_TO
-from screens.data.dialogs import Chooser
 from screens.data.pane import Pane
 from screens.data.row_table import RowTable
 from screens.data.screen import DataScreen
@@ -24,6 +23,7 @@ from tests.screens.data.stage import StillMicroscope, console, data_screen, sett
 from tests.screens.runs.stage import notes, seen, until, until_seen
 from tui.app import ConsoleApp
 from tui.registry import ScreenEntry
+from tui.widgets.choose import Chooser
 from tui.widgets.failure_panel import FailurePanel
 
 SIZE = (120, 34)

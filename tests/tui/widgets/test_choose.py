@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from textual.app import App
 
-from screens.data.dialogs import Choice, Chooser
 from tests.screens.data.files import NASTY
+from tui.widgets.choose import Choice, Chooser
 
 CHOICES = [Choice("a", "retain_train", "12 kB"), Choice("b", "unlearn_train", "4 kB"), Choice("c", NASTY, NASTY)]
 

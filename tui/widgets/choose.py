@@ -1,4 +1,4 @@
-"""The questions of this screen: which file, which model, how its columns are to be read, which rows to look at."""
+"""A question with a list to choose from, and a line that narrows it or names what is not in it."""
 
 from __future__ import annotations
 
