@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -239,11 +238,11 @@ class Session:
     async def _ask_endpoint(
         self, endpoint: Endpoint, side: Side, question: Question, said: asyncio.Queue[Said]
     ) -> None:
-        # 450 ms for the client's library, on the first question to an endpoint only.
-        endpoints = importlib.import_module("engine.chat.endpoint")
+        from engine.chat.endpoint import ask  # the protocol of servers, where there is one
+
         self._stops[side] = stop = asyncio.Event()
         try:
-            async with contextlib.aclosing(endpoints.ask(endpoint, question, side, stop=stop)) as answering:
+            async with contextlib.aclosing(ask(endpoint, question, side, stop=stop)) as answering:
                 async for one in answering:
                     said.put_nowait(one)
         finally:

@@ -305,12 +305,16 @@ class Worker:
             prompter.context = _context(self.shared.config)
         return prompter
 
+    @property
+    def _smaller(self) -> str:
+        return "load the model in 4 bits" if self.base["device"].startswith("cuda") else "choose a smaller model"
+
     def _fail(self, rows: list[AnswerRow], failure: EngineError) -> None:
         if isinstance(failure, OutOfMemory):
             number = sum(len(row.ids) for row in rows)
             failure = OutOfMemory(
                 f"Memory ran out while answering, at {number:,} tokens of conversation on {self.shared.device}.",
-                remedy="Shorten the conversation, ask the sides one after the other, or load the model in 4 bits.",
+                remedy=f"Shorten the conversation, ask the sides one after the other, or {self._smaller}.",
             )
         for row in rows:
             row.memory = None
@@ -356,7 +360,7 @@ def _explained(error: Exception, stage: str) -> EngineError:
 
     found = explained(error, stage)
     if isinstance(found, OutOfMemory):
-        return OutOfMemory(found.message, remedy="Load the model in 4 bits, or choose a smaller one.")
+        return OutOfMemory(found.message, remedy="Load the model in 4 bits on a GPU, or choose a smaller one.")
     if isinstance(found, DeviceFault):
         return DeviceFault(found.message, remedy="Ask again: the model is loaded anew. `ftconsole doctor` looks at it.")
     if isinstance(error, EngineError):
