@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,7 @@ async def mapping(screen: DataScreen) -> None:
     about = (
         "field=column, for example prompt=question, completion=answer; or messages=..., text=..., chosen=..., "
         f"rejected=..., label=..., input_ids=... The file has {', '.join(book.columns[:12]) or 'no columns'}. "
-        "A run is told the same with data.mapping."
+        "C then tells a run the same (data.mapping)."
     )
     answer = await screen.app.push_screen_wait(
         Chooser("How the columns are read", choices, placeholder="prompt=question, completion=answer",
@@ -151,6 +152,26 @@ async def mapping(screen: DataScreen) -> None:
     )  # fmt: skip
     if answer is not None:
         screen.open(book.path, parsed_mapping(answer) or None, screen.table.line)
+
+
+async def form(screen: DataScreen) -> None:
+    """Write the corrected reading of the columns into the settings of the next run.
+
+    Raises:
+        ConfigError: Those settings cannot be read.
+    """
+    book = screen.book
+    if book is None:
+        return
+    if not book.mapping:
+        screen.notify("A run reads these columns as this screen does. c corrects how.")
+        return
+    # Here, as the form reads the whole declaration of a run, which takes longer than a frame.
+    hand_over = (await asyncio.to_thread(import_module, "screens.configure.handing")).hand_over
+    settings = {"data.mapping": dict(book.mapping)}
+    draft = hand_over(screen.app, screen.workspace, settings, {"data.train": book.name})
+    read = ", ".join(f"{field}: {column}" for field, column in book.mapping.items())
+    screen.notify(f"data.mapping: {{{read}}} is in the settings of {draft}. n on the list of runs opens them.")
 
 
 def parsed_mapping(text: str) -> dict[str, str]:

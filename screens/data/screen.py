@@ -89,6 +89,8 @@ class DataScreen(ConsoleScreen):
         Binding("w", "ask('worst')", "Worst", id="data.worst",
                 tooltip="Go to the rows that teach nothing, are cut off, or have control tokens in their text"),
         Binding("c", "ask('mapping')", "Correct", id="data.correct", tooltip="Read the columns of this file otherwise"),
+        Binding("C", "ask('form')", "Into the form", show=False, id="data.form",
+                tooltip="Write this reading of the columns into the settings of the next run (data.mapping)"),
         Binding("m", "ask('model')", "Model", id="data.model", tooltip="Look at the rows through another model"),
         Binding("l", "ask('length')", "Length", show=False, id="data.length", tooltip="The maximum length in tokens"),
         Binding("x", "look('mask')", "Mask", show=False, id="data.mask", tooltip="Which tokens are trained"),
@@ -382,12 +384,15 @@ class DataScreen(ConsoleScreen):
 
     @work(exclusive=True, group="ask", description="Asking", exit_on_error=False)
     async def ask(self, what: str) -> None:
-        """Ask for a file, a model, a length, a reading of the columns or a kind of rows, and do what was answered."""
+        """Ask for a file, a model, a length, a reading of the columns or a kind of rows, and do what was answered.
+
+        "form" asks nothing: it hands the reading of the columns over.
+        """
         from screens.data import asking
 
         await {
             "file": asking.file, "model": asking.model, "length": asking.length,
-            "mapping": asking.mapping, "worst": asking.worst,
+            "mapping": asking.mapping, "form": asking.form, "worst": asking.worst,
         }[what](self)  # fmt: skip
 
     # What is going on
@@ -517,7 +522,11 @@ class DataScreen(ConsoleScreen):
         """What is about a file needs one; letters that are written are no keys."""
         if action in ("found", "filter"):
             return self.found is not None and bool(self.found.lines)
-        if action in ("search", "ask_line", "again", "row", "look", "view") or parameters in (("worst",), ("mapping",)):
+        if action in ("search", "ask_line", "again", "row", "look", "view") or parameters in (
+            ("worst",),
+            ("mapping",),
+            ("form",),
+        ):
             return self.book is not None
         return super().check_action(action, parameters)
 

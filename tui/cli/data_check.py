@@ -47,7 +47,7 @@ def check(
     Raises:
         EngineError: A file or the model is not there or cannot be read.
     """
-    from tui.cli.data_files import mapping_of
+    from tui.cli.data_files import as_setting, mapping_of
 
     place = Workspace.find(workspace)
     asked = Asked(
@@ -76,6 +76,8 @@ def check(
         output.emit(report.as_dict())
     else:
         _print(report, with_model=asked.model is not None)
+        if asked.mapping:
+            output.note(f"A run reads the columns so with data.mapping: {plain(as_setting(asked.mapping))}")
     return EXIT_GRAVE if any(one.grade == "grave" for one in report.findings) else 0
 
 

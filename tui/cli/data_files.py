@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.data.converting import FORMS, Form, convert
@@ -113,6 +113,13 @@ def mapping_of(maps: Sequence[str]) -> dict[str, str]:
         except ValueError as error:
             raise UsageError(f"--map: {error}.", remedy="docs/command-line.md lists the fields.") from None
     return mapping
+
+
+def as_setting(mapping: Mapping[str, str]) -> str:
+    """Return a mapping as a configuration and `--set data.mapping=...` take it, in one line of YAML."""
+    from engine.config.yaml_text import write_value
+
+    return write_value(dict(mapping))
 
 
 def _form(text: str) -> Form:

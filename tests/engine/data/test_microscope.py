@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from engine.config.arguments import lora_arguments, sft_arguments
 from engine.config.load import loads
 from engine.data.microscope import Examined, Lens, Microscope, MicroscopeEnded
-from engine.errors import DataError, EngineError
+from engine.errors import DataError, EngineError, NotFound
 from engine.launch.prepare import settle
 from engine.workspace import Workspace
 from tests.chat_models import FAMILIES, LATER, TEMPLATES, write_tokenizer
@@ -217,6 +218,23 @@ def test_a_template_that_loops_for_ever_is_an_answer(tmp_path: Path, monkeypatch
     other = bench(Lens(str(folder), {"output_dir": str(tmp_path / "out")}))
     said = microscope_worker.answer(other, {"path": str(path), "line": 1, "batch_rows": 1})
     assert said["error"]["code"] == "template-endless"
+
+
+def test_loading_the_libraries_is_not_counted_as_time_of_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.data import microscope_worker
+    from engine.data.microscope_worker import Bench
+
+    def limited(name: str) -> None:
+        assert name == "engine.data.preparing"
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        raise NotFound("reached")
+
+    monkeypatch.setattr(microscope_worker, "import_module", limited)
+    bench = Bench.__new__(Bench)
+    reply = microscope_worker.answer(bench, {"path": "x", "line": 1, "batch_rows": 1})
+    assert reply["error"]["message"] == "reached"
 
 
 def test_a_part_of_a_character_is_shown_by_its_bytes() -> None:

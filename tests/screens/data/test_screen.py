@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.data.microscope import Examined
+from screens.configure.files import kept_draft
 from screens.data import inquiries
 from screens.data import screen as screens
 from screens.data.book import READ_TO
@@ -210,6 +211,13 @@ async def test_the_reading_of_the_columns_is_corrected_with_one_key(tmp_path: Pa
         await settled(pilot)
         assert "asked 0" in seen(app)
         assert data_screen(app).book is not None
+        await pilot.press("C")
+        await until(pilot, lambda: any("is in the settings of new run" in note for note in notes(app)), "the note")
+        kept = kept_draft(tmp_path)
+        assert kept is not None
+        data = kept.reading.given.settings
+        assert data["data.mapping"].value == {"prompt": "foo", "completion": "bar"}
+        assert data["data.train"].value in ("odd.jsonl", ["odd.jsonl"])
         await pilot.press("c")
         await until_seen(pilot, "as it is recognised")
         await pilot.press("down", "enter")

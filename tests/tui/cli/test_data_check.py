@@ -57,3 +57,10 @@ def test_a_row_is_shown_as_a_run_trains_on_it(cli: CommandLine) -> None:
     text = cli("data", "show", "rows.jsonl", "--row", "2", "--max-length", "16")
     assert "cut off" in text.out
     assert cli("data", "show", "rows.jsonl", "--row", "9", "--json").error["code"] == "not-found"
+
+
+def test_a_reading_of_the_columns_is_said_as_the_setting_of_a_run(cli: CommandLine) -> None:
+    write(cli, "odd.jsonl", [{"ask": f"q{n}", "a: b": f"a{n}"} for n in range(3)])
+    reply = cli("data", "check", "odd.jsonl", "--map", "prompt=ask", "--map", "completion=a: b")
+    assert reply.code == 0
+    assert "data.mapping: {prompt: ask, completion: 'a: b'}" in reply.err.replace('"', "'")
