@@ -280,7 +280,7 @@ def _of_run(run: RunDirectory, named: _Named, given: str = "") -> LocalModel:
     own = checkpoints.run_id(run)
     if named.checkpoint is not None:
         chosen = checkpoints.find_checkpoint(run, named.checkpoint)
-        why = checkpoints.fault(chosen, own, hashes=False)
+        why = checkpoints.fault(chosen, own, hashes=False, weights_only=True)
         if why is not None:
             raise CheckpointError(
                 f"{chosen.path.name} of run {run.name} cannot be used: {why}.",
@@ -317,7 +317,7 @@ def _best_of(run: RunDirectory, own: str) -> Any:
     for candidate in (checkpoints.read_checkpoint(run.best), checkpoints.read_checkpoint(run.final), *newest):
         if candidate is None:
             continue
-        why = checkpoints.fault(candidate, own, hashes=False)
+        why = checkpoints.fault(candidate, own, hashes=False, weights_only=True)
         if why is None:
             return candidate
         faults.append(f"{candidate.path.name}: {why}")

@@ -90,6 +90,13 @@ class ModelSection(Section):
     revision: Text | None = Field(
         default=None, description="Branch, tag or commit of a Hub model. null: the newest on the main branch."
     )
+    adapter: Text | None = Field(
+        default=None,
+        description="Adapter to go on training instead of a new one: a run (`voice-1`), one of its checkpoints "
+        "(`voice-1@120`, `voice-1@best`), or a folder. It is copied into the new run; the settings of `lora` are then "
+        "its own. null: a new adapter.",
+        json_schema_extra={"accepts": "the name of a run, RUN@CHECKPOINT, a folder, or null"},
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Type of the base weights and of the arithmetic. auto: bfloat16 where the device has it, "

@@ -88,10 +88,22 @@ class ResolvedConfig:
         problems += [f"{setting.key} is missing from {source}" for setting in missing if setting.default == "auto"]
         if problems:
             raise ConfigError(problems, remedy="Start a new run from its settings, or restore the file.")
-        lines = text.split("\n")
-        sources = {setting.key: Source("default") for setting in missing}
-        sources |= {key: _read_source(entry, lines, given[key].place) for key, entry in written.items()}
-        return cls(config, sources)
+        return cls(config, {**{setting.key: Source("default") for setting in missing}, **read_sources(text, source)})
+
+
+def read_sources(text: str, source: str = "run.yaml") -> dict[str, Source]:
+    """Return where each setting came from that a `run.yaml` holds, of whichever version wrote it.
+
+    Raises:
+        ConfigError: It is no mapping of sections.
+    """
+    lines = text.split("\n")
+    return {
+        f"{section}.{name}": _read_source(inner, lines, f"{source}:{inner.line}")
+        for section, entry in read_mapping(text, source).items()
+        if isinstance(entry.value, dict)
+        for name, inner in entry.value.items()
+    }
 
 
 def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedConfig:

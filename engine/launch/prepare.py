@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
@@ -25,6 +25,7 @@ from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
 from engine.hardware.memory import Batch, estimate
 from engine.hardware.model_shape import NotEstimated, find_shape
+from engine.launch.continuing import Start, starting_adapter, told
 from engine.launch.examined import examine_run
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
@@ -39,6 +40,8 @@ from engine.workspace import ModelReference, Workspace
 if TYPE_CHECKING:
     from engine.data.lengths import Lengths
 
+FROM_THE_START = "start"
+"""In the place of a checkpoint: none of them."""
 _PROMPTS_PER_RUN = 6
 _NAME_ATTEMPTS = 50
 """How often a free name is looked for: as many starts at the same moment all get a run."""
@@ -54,6 +57,8 @@ class Resumed:
     """None when it began again, because no checkpoint could be used."""
     skipped: list[tuple[Checkpoint, str]]
     """Newer checkpoints that were passed over, each with the reason."""
+    inexact: list[str] = field(default_factory=list)
+    """Why figures may differ in their last digits although nothing is missing, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ class Settled:
     """Every file, read whole: the training files first, in the order given."""
     model: ModelReference
     facts: Facts
+    named: str = ""
+    """The model as it was written; the resolved name may be a path."""
+    start: Start | None = None
+    """The adapter to go on training; None: a new one."""
 
 
 Known: TypeAlias = dict[tuple[str, str, str, int, int, str], DataFile]
@@ -84,13 +93,16 @@ def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = No
         NotFound: The model or a data file is not there.
         DataError: A data file is damaged or teaches nothing.
         MissingPackage: `training.report_to` names a package that is not installed.
+        EngineError: The adapter of `model.adapter` cannot be trained on, as `starting_adapter`.
     """
+    given.check()
+    given, start = starting_adapter(workspace, given)
     config = given.check()
     _require_reporters(config)
     model = workspace.model(config.model.name)
     data = list(_checked_files(workspace, config, {} if known is None else known))
     facts = _facts(workspace, config, model, data)
-    return Settled(resolve(given, facts, workspace), data, model, facts)
+    return Settled(told(resolve(given, facts, workspace), start), data, model, facts, config.model.name, start)
 
 
 def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None) -> RunDirectory:
@@ -112,29 +124,49 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
     examine_run(settled).refuse(settled.resolved.config.data.accept)
     text = settled.resolved.to_yaml()
     model, revision = settled.model, settled.resolved.config.model.revision
-    named = given.check().model.name  # as written; the resolved one may be a path
+    named = settled.named  # as written; the resolved one may be a path
+    start = settled.start
+    parent = start.parent if start is not None else None
     where = provenance.collect(
-        parent=None,
+        parent=parent,
         config=text,
         model=provenance.model_source(named, model.kind, model.source, revision),
         data=settled.data,
         workspace=workspace.path,
+        adapter=start.source if start is not None else None,
     )
     method = settled.resolved.config.method.name
     for attempts_left in reversed(range(_NAME_ATTEMPTS)):
         chosen = name or free_name(workspace.runs, f"{method}-{Path(named).name}")
         try:
-            return create_run(
+            made = create_run(
                 workspace.runs,
                 chosen,
-                created=events.RunCreated("", method, named, None),
+                created=events.RunCreated("", method, named, parent),
                 files={"run.yaml": text, "provenance.json": where.to_json()},
+                copies=start.copies if start is not None else {},
             )
         except WorkspaceError:
             # Another start took the name between our look and now: that is no reason to bother anybody.
             if name is not None or not attempts_left or not os.path.lexists(workspace.runs / chosen):
                 raise
+        else:
+            return _with_what_was_proven(made, start)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _with_what_was_proven(run: RunDirectory, start: Start | None) -> RunDirectory:
+    """Return a run just made.
+
+    Raises:
+        CheckpointError: The adapter was replaced while it was copied; the run is removed.
+    """
+    if start is not None and checkpoints.sha256(run.start / provenance.ADAPTER_WEIGHTS) != start.source.sha256:
+        _remove_unstarted(run)
+        raise CheckpointError(
+            f"{start.model.label} was replaced while it was copied.", remedy="Start again, or name another checkpoint."
+        )
+    return run
 
 
 def start_run(run: RunDirectory) -> None:
@@ -155,33 +187,52 @@ def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_chang
 
     Args:
         run: The run.
-        checkpoint: A step or `checkpoint-N`; None takes the newest that is whole.
+        checkpoint: A step or `checkpoint-N`; None takes the newest that is whole; "start" begins again at step 0.
         accept_changes: Go on although settings, data or base model are not what they were.
 
     Raises:
         RunBusy: It is alive, or cannot be proven dead.
         NotFound: There is no such checkpoint.
-        CheckpointError: The one named is damaged, something it depends on has changed, or the run has finished.
+        CheckpointError: The one named is damaged, none can be gone on from exactly, something it depends on has
+            changed, or the run has finished.
     """
     config = ResolvedConfig.from_yaml(read_file(run.config)).config
     if liveness(run.path).life is Life.DEAD and summarise(run).state == "finished" and checkpoint is None:
         raise CheckpointError(
             f"Run {run.name} has finished, so there is nothing to go on with.",
-            remedy="Start a new run, or name an earlier checkpoint with --from to repeat what came after it.",
+            remedy=f"`ftconsole continue {run.name}` begins a new run with its weights; --from CHECKPOINT repeats what "
+            "came after that one.",
         )
     changes = provenance.changes_since(run)
     if changes and not accept_changes:
         raise CheckpointError(
             f"Run {run.name} would not go on exactly: {'; '.join(changes)}.",
-            remedy="Restore what changed, or go on all the same with --accept-changes.",
+            remedy="Restore what changed, or go on all the same with --accept-changes. "
+            f"`ftconsole continue {run.name}` begins a new run with its weights.",
         )
     skipped: list[tuple[Checkpoint, str]] = []
+    chosen: Checkpoint | None = None
     if checkpoint is None:
         chosen, skipped = checkpoints.newest_valid(run)
-    else:
+        if chosen is None:
+            _refuse_to_lose_weights(run, skipped)
+    elif checkpoint != FROM_THE_START:
         chosen = checkpoints.resumable_checkpoint(run, checkpoint)
+    inexact = provenance.inexact_since(run, config.model.device) if chosen is not None else []
     start(run, resume=chosen, grace_seconds=config.launch.grace_seconds)
-    return Resumed(chosen, skipped)
+    return Resumed(chosen, skipped, inexact)
+
+
+def _refuse_to_lose_weights(run: RunDirectory, skipped: list[tuple[Checkpoint, str]]) -> None:
+    """Raise where no exact resume is possible and beginning again would pass over weights that are whole."""
+    own = checkpoints.run_id(run)
+    for checkpoint, reason in skipped:
+        if checkpoints.fault(checkpoint, own, weights_only=True) is None:
+            raise CheckpointError(
+                f"Run {run.name} cannot go on exactly: {checkpoint.path.name} has its weights, but {reason}.",
+                remedy=f"{checkpoints.continue_hint(run, checkpoint)}; "
+                f"`ftconsole resume {run.name} --from {FROM_THE_START}` begins again at step 0.",
+            )
 
 
 def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Iterator[DataFile]:

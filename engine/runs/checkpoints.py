@@ -31,6 +31,9 @@ PINNED = "pinned.json"
 """A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """What going on exactly needs besides the weights. With several processes `rng_state_<rank>.pth` stand in."""
+OPTIMIZER_STEMS = ("optimizer", "scheduler", "scaler", "rng_state")
+"""What only going on exactly needs, by the beginning of the names: with several processes there is one for each."""
+_OPTIMIZER_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,12})")
 _REPLACED = re.compile(re.escape(REPLACED) + r"(.+)-[0-9a-f]{8}")
 _MAX_JSON_BYTES = 64 << 20
@@ -105,7 +108,9 @@ def checkpoints_in(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashes: bool = True) -> str | None:
+def fault(
+    checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashes: bool = True, weights_only: bool = False
+) -> str | None:
     """Return in one sentence why the checkpoint cannot be trusted; None when its manifest proves it whole.
 
     Args:
@@ -113,11 +118,14 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashe
         run_id: Of the run it must belong to.
         to_resume: Whether optimizer, schedule and generators must be there too.
         hashes: Whether to read every byte, some 1 GB/s; else only sizes are compared.
+        weights_only: Whether to pass over what only going on exactly needs.
     """
     said = manifest_fault(checkpoint, run_id) or (missing_to_resume(checkpoint) if to_resume else None)
     if said is not None:
         return said
     for name, entry in sorted(checkpoint.files.items()):
+        if weights_only and is_for_resume_alone(name):
+            continue
         file = checkpoint.path / name
         if os.path.isabs(name) or ".." in file.parts[len(checkpoint.path.parts) :]:
             return "its manifest names files outside of it"
@@ -132,6 +140,16 @@ def fault(checkpoint: Checkpoint, run_id: str, *, to_resume: bool = False, hashe
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
     return None
+
+
+def is_optimizer_file(name: str) -> bool:
+    """Whether a file of a checkpoint is the state of optimizer, schedule or generators."""
+    return name.startswith(OPTIMIZER_STEMS) and name.endswith(_OPTIMIZER_ENDINGS)
+
+
+def is_for_resume_alone(name: str) -> bool:
+    """Whether weights are of use without this file of their checkpoint."""
+    return is_optimizer_file(name) or name in RESUME_FILES
 
 
 def manifest_fault(checkpoint: Checkpoint, run_id: str) -> str | None:
@@ -206,13 +224,19 @@ def resumable_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
         CheckpointError: It cannot be trusted, or it is not one to resume from.
     """
     checkpoint = find_checkpoint(run, name)
-    reason = fault(checkpoint, run_id(run), to_resume=True)
+    own = run_id(run)
+    reason = fault(checkpoint, own, to_resume=True)
     if reason is not None:
-        raise CheckpointError(
-            f"Run {run.name} cannot go on from {checkpoint.path.name}: {reason}.",
-            remedy="Leave out --from to use the newest checkpoint that is whole.",
-        )
+        remedy = "Leave out --from to use the newest checkpoint that is whole."
+        if fault(checkpoint, own, weights_only=True) is None:
+            remedy += f" Its weights are: {continue_hint(run, checkpoint)}."
+        raise CheckpointError(f"Run {run.name} cannot go on from {checkpoint.path.name}: {reason}.", remedy=remedy)
     return checkpoint
+
+
+def continue_hint(run: RunDirectory, checkpoint: Checkpoint) -> str:
+    """Return what a person can do with weights from which the run cannot go on exactly."""
+    return f"`ftconsole continue {run.name}@{checkpoint.path.name}` begins a new run with them and a new optimizer"
 
 
 def run_id(run: RunDirectory) -> str:

@@ -16,10 +16,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from engine import commands, events
 from engine.commands import Command
-from engine.errors import InvalidName, NotFound, WorkspaceError
+from engine.errors import CheckpointError, InvalidName, NotFound, WorkspaceError
 from engine.journal import Journal, write_error
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,6 +64,11 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def start(self) -> Path:
+        """The adapter it began with, when it was continued: a copy, so that the run it is from may go."""
+        return self.path / "start"
 
     @property
     def best(self) -> Path:
@@ -152,7 +158,14 @@ def free_name(runs: Path, stem: str) -> str:
     return f"{stem}-{max(taken, default=0) + 1}"
 
 
-def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapping[str, str]) -> RunDirectory:
+def create_run(
+    runs: Path,
+    name: str,
+    *,
+    created: events.RunCreated,
+    files: Mapping[str, str],
+    copies: Mapping[str, Path] = MappingProxyType({}),
+) -> RunDirectory:
     """Make the folder of a new run, complete or not at all.
 
     Everything is written beside, under a hidden name, and renamed: no reader ever sees half a run, and two
@@ -163,6 +176,7 @@ def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapp
         name: Checked here.
         created: The first line of the event log; `name` is filled in.
         files: Names and texts to begin with: `run.yaml`, `provenance.json`.
+        copies: Names, and the files to be copied there: `start/adapter_model.safetensors`.
 
     Raises:
         InvalidName: The name is not allowed.
@@ -177,6 +191,8 @@ def create_run(runs: Path, name: str, *, created: events.RunCreated, files: Mapp
         (partial / "checkpoints").mkdir(mode=0o700)
         for file_name, text in files.items():
             _write_private(partial / file_name, text)
+        for file_name, source in copies.items():
+            _copy_private(source, partial / file_name)
         journal = Journal(partial / "events.jsonl")
         try:
             journal.append(events.to_json(replace(created, name=name)), durable=True)
@@ -222,6 +238,20 @@ def whoami() -> str:
     except (OSError, KeyError):
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()} process {os.getpid()}"
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        raise CheckpointError(f"{source} is gone.", remedy="Choose another checkpoint.") from None
+    target.chmod(0o600)
+    fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _write_private(path: Path, text: str) -> None:

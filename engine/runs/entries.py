@@ -20,14 +20,13 @@ from engine.runs.checkpoints import (
     PINNED,
     Checkpoint,
     fault,
+    is_for_resume_alone,
+    is_optimizer_file,
     manifest_fault,
     missing_to_resume,
     read_checkpoint,
 )
 
-OPTIMIZER_STEMS = ("optimizer", "scheduler", "scaler", "rng_state")
-"""What only going on exactly needs, by the beginning of the names: with several processes there is one for each."""
-_OPTIMIZER_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _WEIGHT_NAMES = ("adapter_config.json",)
 _LOWER = ("loss", "perplexity")
@@ -69,9 +68,9 @@ class CheckpointEntry:
     other_bytes: int = 0
     """Tokenizer, trainer state and the rest."""
     fault: str | None = None
-    """Why it cannot be trusted, in one sentence, by names and sizes; `verify` reads the hashes too."""
+    """Why its weights cannot be trusted, in one sentence, by names and sizes; `verify` reads the hashes too."""
     not_exact: str | None = None
-    """Why the run cannot go on exactly from it; None when it can, or when it is faulty altogether."""
+    """Why the run cannot go on exactly from it although its weights are whole; None when it can."""
     ours: bool = True
     """Whether its manifest names this run: what is not ours is shown and never touched."""
     pinned: bool = False
@@ -149,7 +148,13 @@ def read_entry(run: str, own_run_id: str, path: Path) -> CheckpointEntry | None:
     if checkpoint is None:
         return None
     sizes = sizes_in(path)
-    wrong = manifest_fault(checkpoint, own_run_id) or fault_by_sizes(checkpoint, sizes)
+    wrong = manifest_fault(checkpoint, own_run_id)
+    not_exact = None if wrong is not None else missing_to_resume(checkpoint)
+    for name in _wrong_sizes(checkpoint, sizes) if wrong is None else ():
+        if not is_for_resume_alone(name):
+            wrong = fault(checkpoint, own_run_id, hashes=False, weights_only=True)  # in its words
+            break
+        not_exact = not_exact or fault(checkpoint, own_run_id, hashes=False)
     about = checkpoint.metadata
     adapter, optimizer, other = shares(sizes)
     evaluated = about.get("evaluated_step")
@@ -168,7 +173,7 @@ def read_entry(run: str, own_run_id: str, path: Path) -> CheckpointEntry | None:
         optimizer_bytes=optimizer,
         other_bytes=other,
         fault=wrong,
-        not_exact=None if wrong is not None else missing_to_resume(checkpoint),
+        not_exact=None if wrong is not None else not_exact,
         ours=bool(own_run_id) and checkpoint.run_id == own_run_id,
         pinned=PINNED in sizes,
         kind="adapter" if "adapter_config.json" in sizes or "config.json" not in sizes else "model",
@@ -183,8 +188,9 @@ def verify(entry: CheckpointEntry, own_run_id: str) -> CheckpointEntry:
     checkpoint = read_checkpoint(entry.path)
     if checkpoint is None:
         return replace(entry, fault="it is gone", not_exact=None)
-    wrong = fault(checkpoint, own_run_id)
-    return replace(entry, fault=wrong, not_exact=None if wrong is not None else missing_to_resume(checkpoint))
+    wrong = fault(checkpoint, own_run_id, weights_only=True)
+    not_exact = None if wrong is not None else fault(checkpoint, own_run_id, to_resume=True)
+    return replace(entry, fault=wrong, not_exact=not_exact)
 
 
 def with_best(entries: Iterable[CheckpointEntry]) -> tuple[CheckpointEntry, ...]:
@@ -229,11 +235,6 @@ def shares(sizes: Mapping[str, int]) -> tuple[int, int, int]:
     return adapter, optimizer, other
 
 
-def is_optimizer_file(name: str) -> bool:
-    """Whether a file of a checkpoint is needed only to go on exactly."""
-    return name.startswith(OPTIMIZER_STEMS) and name.endswith(_OPTIMIZER_ENDINGS)
-
-
 def sizes_in(folder: Path) -> dict[str, int]:
     """Return the sizes of the files below a folder, by path relative to it; links in it are not followed into."""
     found: dict[str, int] = {}
@@ -258,13 +259,9 @@ def sizes_in(folder: Path) -> dict[str, int]:
     return found
 
 
-def fault_by_sizes(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> str | None:
-    """Return what `fault` would say without hashes, from sizes read before."""
-    for name, entry in sorted(checkpoint.files.items()):
-        size = sizes.get(name)
-        if size is None or size != entry.get("size"):
-            return fault(checkpoint, checkpoint.run_id or "", hashes=False)  # in its words
-    return None
+def _wrong_sizes(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> list[str]:
+    """Return the files that are not there or not as long as the manifest says."""
+    return [name for name, entry in checkpoint.files.items() if sizes.get(name) != entry.get("size")]
 
 
 def as_numbers(value: object) -> dict[str, float]:

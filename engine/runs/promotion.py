@@ -22,15 +22,16 @@ from typing import Any
 
 from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
 from engine.runs import checkpoints
-from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL
+from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, is_optimizer_file
 from engine.runs.directory import RunDirectory, whoami
-from engine.runs.entries import CheckpointEntry, is_optimizer_file, sizes_in
+from engine.runs.entries import CheckpointEntry, sizes_in
 from engine.runs.plan import Action, Plan, size_text
 from engine.workspace import BUILT_IN, Workspace
 
 LATEST, PREVIOUS = "latest", "previous"
 PROMOTED = "promoted.json"
 """In each folder that was promoted: from which run and checkpoint, when, by whom."""
+PROVENANCE = "provenance.json"
 _ONLY_TRAINING = ("trainer_state.json", "training_args.bin", MANIFEST, PROMOTED)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -202,11 +203,12 @@ def _copy(action: Action, partial: Path) -> None:
         "by": whoami(),
         "time": round(time.time(), 3),
     }
-    if action.run:
+    if action.run:  # says which base it is for, proven by hash or commit
         run = action.path.parent if action.path.name in ("best", "final") else action.path.parent.parent
-        origin["base"] = checkpoints.read_json(run / "provenance.json").get("model")
+        shutil.copyfile(run / PROVENANCE, partial / PROVENANCE)
+        (partial / PROVENANCE).chmod(0o600)
     _write(partial / PROMOTED, json.dumps(origin, indent=2) + "\n")
-    for name in (METADATA, PROMOTED):
+    for name in (METADATA, PROMOTED, PROVENANCE):
         if (partial / name).is_file():
             files[name] = {"size": (partial / name).stat().st_size, "sha256": checkpoints.sha256(partial / name)}
     manifest = {"version": 1, "run_id": action.run_id or None, "step": found.step, "files": files}

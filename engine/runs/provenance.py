@@ -25,6 +25,8 @@ from engine.runs.checkpoints import sha256
 from engine.runs.directory import RunDirectory
 
 PACKAGES = ("ftconsole", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
+_DECIDING = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _SAMPLED_BYTES = 1 << 20
 
 
@@ -59,6 +61,24 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterSource:
+    """The adapter that a run goes on training instead of a new one."""
+
+    given: str
+    """As the configuration names it."""
+    path: str
+    """Where it was copied from."""
+    sha256: str
+    """Of its weights."""
+    run: str | None = None
+    """Name of the run it was trained in."""
+    run_id: str | None = None
+    checkpoint: str | None = None
+    """Name of its folder there."""
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What `provenance.json` holds."""
 
@@ -71,6 +91,8 @@ class Provenance:
     versions: Mapping[str, str]
     git_commit: str | None
     machine: Mapping[str, Any]
+    adapter: AdapterSource | None = None
+    """None: it began with a new adapter."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -85,7 +107,13 @@ class Provenance:
 
 
 def collect(
-    *, parent: str | None, config: str, model: ModelSource, data: list[DataFile], workspace: Path
+    *,
+    parent: str | None,
+    config: str,
+    model: ModelSource,
+    data: list[DataFile],
+    workspace: Path,
+    adapter: AdapterSource | None = None,
 ) -> Provenance:
     """Return the provenance of a run about to be made.
 
@@ -95,6 +123,7 @@ def collect(
         model: From `model_source`.
         data: From `data_file`.
         workspace: Its git commit is noted when it is in a repository.
+        adapter: What it starts from; None for a new adapter.
     """
     return Provenance(
         run_id=secrets.token_hex(16),
@@ -111,6 +140,7 @@ def collect(
             "python": platform.python_version(),
             "cores": os.cpu_count(),
         },
+        adapter=adapter,
     )
 
 
@@ -124,6 +154,7 @@ def read_provenance(run: RunDirectory) -> Provenance:
         raw = json.loads(run.provenance.read_bytes())
         raw["model"] = ModelSource(**raw["model"])
         raw["data"] = [DataFile(**entry) for entry in raw["data"]]
+        raw["adapter"] = AdapterSource(**raw["adapter"]) if raw.get("adapter") is not None else None
         return Provenance(**raw)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise WorkspaceError(
@@ -187,8 +218,26 @@ def hub_cache() -> Path:
 def changes_since(run: RunDirectory) -> list[str]:
     """Return in sentences what is no longer as it was when the run was made: settings, data, base model."""
     then = read_provenance(run)
-    found = [_changed_config(run, then), *map(changed_file, then.data), _changed_model(then.model)]
+    found = [
+        _changed_config(run, then),
+        *map(changed_file, then.data),
+        _changed_model(then.model),
+        _changed_start(run, then),
+    ]
     return list(dict.fromkeys(change for change in found if change))
+
+
+def inexact_since(run: RunDirectory, device: str) -> list[str]:
+    """Return in sentences why a resume may differ in the last digits, though data and states are as they were."""
+    then, now = read_provenance(run).versions, versions()
+    said = [
+        f"{name} is {now[name]}, it was {then[name]}"
+        for name in _DECIDING
+        if name in then and then[name] != now.get(name)
+    ]
+    if device != "cpu":
+        said.append(f"kernels on {device} do not add in a fixed order")
+    return said
 
 
 def _changed_config(run: RunDirectory, then: Provenance) -> str:
@@ -220,6 +269,16 @@ def _changed_model(model: ModelSource) -> str:
     except OSError as error:
         return f"the model folder {_gone_or_unreadable(error)} ({model.source})"
     return f"the files of the model {model.given} were changed" if changed else ""
+
+
+def _changed_start(run: RunDirectory, then: Provenance) -> str:
+    if then.adapter is None:
+        return ""
+    try:
+        changed = sha256(run.start / ADAPTER_WEIGHTS) != then.adapter.sha256
+    except OSError as error:
+        return f"the adapter it began with {_gone_or_unreadable(error)} ({run.start})"
+    return "the adapter it began with was changed" if changed else ""
 
 
 def _gone_or_unreadable(error: OSError) -> str:

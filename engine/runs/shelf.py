@@ -23,9 +23,9 @@ from engine.errors import CheckpointError, RunBusy, UsageError
 from engine.journal import write_error
 from engine.runs import checkpoints
 from engine.runs.catalogue import RunEntry, read_run
-from engine.runs.checkpoints import MANIFEST, PINNED, remove_proven
+from engine.runs.checkpoints import MANIFEST, PINNED, is_optimizer_file, remove_proven
 from engine.runs.directory import RunDirectory, all_runs, whoami
-from engine.runs.entries import CheckpointEntry, is_optimizer_file, read_entry, sizes_in
+from engine.runs.entries import CheckpointEntry, read_entry, sizes_in
 from engine.runs.liveness import Life, liveness
 from engine.runs.plan import Action, Done, Plan, size_text
 
@@ -119,7 +119,8 @@ def plan_prune(
 
     Args:
         run: The run.
-        keep: How many of the newest whole checkpoints stay, at least 1; of a run at work at least 2.
+        keep: How many of the newest whole checkpoints stay, at least 1; of a run at work at least 2. The newest to
+            resume from stays besides.
         best_by: A figure by which the best stays too.
         optimizer_only: Drop optimizer states instead of whole checkpoints.
 
@@ -141,6 +142,7 @@ def plan_prune(
     whole = [one for one in numbered if one.ours and one.fault is None]
     whole.sort(key=lambda one: one.age_key, reverse=True)
     stay = {one.name for one in whole[:keep]} | {one.name for one in whole if best_by in one.best_by}
+    stay |= {one.name for one in [one for one in whole if one.resumable][:1]}
     doomed = [one for one in numbered if one.ours and one.name not in stay and not one.pinned]
     if optimizer_only:
         doomed = [one for one in doomed if one.optimizer_bytes and one.fault is None]
@@ -329,7 +331,8 @@ def _prove(plan: Plan) -> None:
     for path in plan.kept:
         found = checkpoints.read_checkpoint(path)
         run = RunDirectory(_run_folder(path))
-        why = "it is gone" if found is None else checkpoints.fault(found, checkpoints.run_id(run))
+        own = checkpoints.run_id(run)
+        why = "it is gone" if found is None else checkpoints.fault(found, own, weights_only=True)
         if why is not None:
             raise CheckpointError(
                 f"{run.name}@{path.name} was to stay and cannot be trusted: {why}. Nothing was deleted.",
@@ -355,7 +358,7 @@ def _guarded(run: RunEntry) -> dict[str, str]:
     if state in ("starting", "unknown"):
         why = "it is starting and may be reading it" if state == "starting" else "nobody can say whether it still runs"
         return {one.name: f"{one.spec} is left alone: {why}." for one in run.checkpoints}
-    whole = [one for one in run.checkpoints if one.ours and one.fault is None and one.name not in _KEPT_NAMES]
+    whole = [one for one in run.checkpoints if one.ours and one.resumable and one.name not in _KEPT_NAMES]
     newest = {one.name for one in sorted(whole, key=lambda one: one.age_key, reverse=True)[:MINIMUM_KEPT]}
     return {
         one.name: f"{one.spec} is left alone: {run.name} is {state}, and only what its own rotation may remove can go, "

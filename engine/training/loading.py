@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,6 +132,28 @@ def load_for_inference(asked: Mapping[str, Any]) -> tuple[Any, Any]:
             raise
         raise unusable(error, label) from error
     return model.eval(), tokenizer
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """Return the base model with the adapter of a folder on it, to be trained on. Not wrapped in another one.
+
+    Args:
+        model: From `load`.
+        folder: `start/` of the run: `adapter_config.json` and safetensors.
+
+    Raises:
+        ModelUnusable: The adapter does not fit this base.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()
+        raise ModelUnusable(
+            f"The adapter in {folder} does not go on this model: {said[0][:300] if said else type(error).__name__}",
+            remedy="It belongs to the base it was trained on; name that one as model.name.",
+        ) from error
 
 
 def load_tokenizer(

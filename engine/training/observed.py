@@ -36,6 +36,8 @@ _POLL_SECONDS = 0.2
 """How often a paused worker looks for commands."""
 _MOST_OVERFLOWS = 20
 """Steps in a row that float16's loss scaling may skip. It begins at 65,536 and halves each time: 16 lead to 1."""
+_JUDGING = ("loss", "accuracy", "accuracies", "margins")
+"""How the figures of an evaluation end by which checkpoints are compared."""
 _OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps", "momentum")
 """What a saved optimizer state brings along though it is no state."""
 
@@ -65,6 +67,8 @@ class Observation:
     best_value: float = math.inf
     newest: dict[str, float] = field(default_factory=dict)
     """The newest figures, for `metadata.json`."""
+    evaluated_step: int | None = None
+    """When the figures of the validation sets among them were measured."""
     largest_grad_norm: float = 0.0
     """0 at the end means that no step changed anything."""
 
@@ -95,6 +99,8 @@ class ObservedTrainer(Trainer):
         if math.isnan(self.observation.best_value):
             self.observation.best_value = math.inf
         self._saved_rate = checkpoint.metadata.get("learning_rate")
+        evaluated = checkpoint.metadata.get("evaluated_step")
+        self.observation.evaluated_step = evaluated if type(evaluated) is int else None
         metrics = checkpoint.metadata.get("metrics")
         if isinstance(metrics, dict):
             self.observation.newest = {name: events.number_from_json(value) for name, value in metrics.items()}
@@ -214,7 +220,8 @@ class ObservedTrainer(Trainer):
         if losses:
             metrics.setdefault("eval_loss", sum(losses) / len(losses))
         self.last_evaluation = metrics
-        self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith("loss")})
+        self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith(_JUDGING)})
+        self.observation.evaluated_step = self.state.global_step
         self.observation.reporter.say(
             events.EvaluationFinished(
                 step=self.state.global_step,
@@ -420,6 +427,7 @@ class ObservedTrainer(Trainer):
             # The library's own count: the newest report may be some steps old.
             "num_tokens": int(getattr(self, "_total_train_tokens", self._reported_tokens)),
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
+            "evaluated_step": self.observation.evaluated_step,
             "best_value": events.json_number(self.observation.best_value),
             "base_commit": self.observation.base_commit,
             "learning_rate": float(self.args.learning_rate),

@@ -47,7 +47,7 @@ def build_trainer(
     model: Any,
     tokenizer: Any,
     arguments: dict[str, Any],
-    lora: dict[str, Any],
+    lora: dict[str, Any] | None,
     train: Split,
     validation: list[Split],
     reporter: Reporter,
@@ -56,10 +56,10 @@ def build_trainer(
     """Return the trainer with prepared data, and report what became of every row.
 
     Args:
-        model: The base model on its device.
+        model: The base model on its device, perhaps with an adapter to go on training.
         tokenizer: Its tokenizer.
         arguments: For `trl.SFTConfig`.
-        lora: For `peft.LoraConfig`.
+        lora: For `peft.LoraConfig`; None when the model has its adapter already.
         train: Rows to learn from.
         validation: Rows to measure with; one is passed as a data set, several as a mapping, so that TRL reports
             `eval_loss` or `eval_<name>_loss`.
@@ -83,7 +83,7 @@ def build_trainer(
         train_dataset=train.dataset(),
         eval_dataset=evaluated,
         processing_class=tokenizer,
-        peft_config=LoraConfig(**lora),
+        peft_config=LoraConfig(**lora) if lora is not None else None,
     )
     if config.fp16:
         # TRL gives adapters on a quantised base bfloat16, which float16's loss scaling cannot unscale.

@@ -76,6 +76,9 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     reporter.enter("loading", config.model.name)
     commit = _base_commit(provenance, resume_from)
     loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
+    continued = provenance.adapter is not None
+    if continued:
+        loaded.model = loading.with_adapter(loaded.model, run.start)
     control.hear_before_training(_resumed_step)
 
     reporter.enter("preparing")
@@ -93,7 +96,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         model=loaded.model,
         tokenizer=loaded.tokenizer,
         arguments=sft_arguments(resolved, run.path),
-        lora=lora_arguments(resolved),
+        lora=None if continued else lora_arguments(resolved),
         train=train,
         validation=validation,
         reporter=reporter,

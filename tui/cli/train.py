@@ -60,11 +60,14 @@ def resume(
     resumed = prepare.resume_run(run, checkpoint=checkpoint, accept_changes=accept_changes)
     for passed_over, reason in resumed.skipped:
         output.note(f"Passed over {passed_over.path.name}: {reason}.", style="warning")
+    for sentence in resumed.inexact:
+        output.note(f"Not exact to the last digit: {sentence}.", style="warning")
     origin = None if resumed.checkpoint is None else str(resumed.checkpoint.path.relative_to(run.path))
     warn_of_endings(run.path)
     if as_json and not follow:
         skipped = [{"path": str(c.path.relative_to(run.path)), "reason": reason} for c, reason in resumed.skipped]
-        output.emit({"run": run.name, "path": str(run.path), "checkpoint": origin, "skipped": skipped})
+        told = {"run": run.name, "path": str(run.path), "checkpoint": origin, "skipped": skipped}
+        output.emit({**told, "inexact": resumed.inexact})
     start = f"Going on from {origin}" if origin else "Beginning again, as no checkpoint can be used"
     return _told(run, start, follow=follow, as_json=as_json)
 

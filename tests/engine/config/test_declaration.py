@@ -29,7 +29,15 @@ def test_every_setting_that_takes_auto_says_what_auto_does() -> None:
 
 
 def test_auto_is_taken_exactly_where_it_is_said() -> None:
-    free_text = {"data.train", "data.validation", "data.dev", "model.name", "model.revision", "model.chat_template"}
+    free_text = {
+        "data.train",
+        "data.validation",
+        "data.dev",
+        "model.name",
+        "model.revision",
+        "model.chat_template",
+        "model.adapter",
+    }
     for setting in settings().values():
         if setting.key not in free_text:
             assert _accepts(setting.section, setting.name, "auto") == setting.automatic, setting.key

@@ -78,7 +78,7 @@ def test_the_best_is_told_for_each_figure_and_never_a_damaged_one(run: RunDirect
     save(run, 20, metrics={"eval_loss": 2.0, "eval_mean_token_accuracy": 0.9, "learning_rate": 0.0})
     save(run, 30, metrics={"eval_loss": 0.1})
     save(run, 40, metrics={"eval_loss": "NaN"})
-    (run.checkpoints / "checkpoint-30" / "optimizer.pt").write_bytes(b"cut")
+    (run.checkpoints / "checkpoint-30" / "adapter_model.safetensors").write_bytes(b"cut")
     best = {entry.step: entry.best_by for entry in read_run(run).checkpoints}
     assert best == {40: (), 30: (), 20: ("eval_mean_token_accuracy",), 10: ("eval_loss",)}
 
@@ -103,6 +103,14 @@ def test_what_is_damaged_foreign_or_not_exact_says_why(run: RunDirectory) -> Non
         20: ("its manifest names another run", None, False),
         30: (None, "optimizer.pt was dropped to save room, so going on would not be exact", True),
     }
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+def test_without_what_only_a_resume_needs_the_weights_are_whole(run: RunDirectory, name: str) -> None:
+    (save(run, 10).path / name).unlink()
+    (entry,) = read_run(run).checkpoints
+    assert (entry.fault, entry.not_exact, entry.resumable) == (None, f"{name} is missing", False)
+    assert verified(read_run(run)).checkpoints == read_run(run).checkpoints
 
 
 def test_a_flipped_bit_is_found_by_verifying(run: RunDirectory) -> None:
@@ -135,9 +143,9 @@ def test_what_was_read_is_remembered_and_what_changed_is_read_anew(run: RunDirec
     first = read(run, tmp_path)
     assert read(run, tmp_path).runs[0].checkpoints == first.runs[0].checkpoints
     save(run, 30, metrics={"eval_loss": 0.5})
-    (run.checkpoints / "checkpoint-20" / "optimizer.pt").unlink()
+    (run.checkpoints / "checkpoint-20" / "adapter_config.json").unlink()
     now = {entry.step: (entry.fault, entry.best_by) for entry in read(run, tmp_path).runs[0].checkpoints}
-    assert now == {30: (None, ("eval_loss",)), 20: ("optimizer.pt is missing", ()), 10: (None, ())}
+    assert now == {30: (None, ("eval_loss",)), 20: ("adapter_config.json is missing", ()), 10: (None, ())}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 7}', b'{"version": [1], "runs": 3}', b"[" * 90_000])

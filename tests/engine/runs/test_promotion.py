@@ -56,7 +56,7 @@ def test_the_weights_are_copied_and_what_only_training_needs_is_not(workspace: W
     assert plan.lost == ()
     carry_out(plan)
     copy = workspace.models / "voice-1-checkpoint-20"
-    assert names(copy) == TAKEN | {"manifest.json", "promoted.json"}
+    assert names(copy) == TAKEN | {"manifest.json", "promoted.json", "provenance.json"}
     assert weights(copy) == SAVED["adapter_model.safetensors"] + b"20"
     assert plan.needed_bytes == sum((copy / name).stat().st_size for name in TAKEN)
     assert said_of(copy) == "voice-1@checkpoint-20"

@@ -112,9 +112,17 @@ def test_prune_keeps_the_newest_the_best_and_the_pinned(run: RunDirectory) -> No
 
 
 def test_prune_does_not_count_what_is_damaged(run: RunDirectory) -> None:
-    (run.checkpoints / "checkpoint-40" / "optimizer.pt").write_bytes(b"")
+    (run.checkpoints / "checkpoint-40" / "adapter_model.safetensors").write_bytes(b"")
     carry_out(plan_prune(run, keep=2))
     assert there(run) == [20, 30]
+
+
+def test_prune_leaves_one_to_resume_from(run: RunDirectory) -> None:
+    for step in (30, 40):
+        (run.checkpoints / f"checkpoint-{step}" / "optimizer.pt").unlink()
+    plan = plan_prune(run, keep=2)
+    assert [action.path.name for action in plan.actions] == ["checkpoint-10"]
+    assert len(plan.lost) == 1
 
 
 def test_prune_refuses_to_keep_none_and_figures_there_are_not(run: RunDirectory) -> None:

@@ -1,0 +1,91 @@
+"""A new run from the weights of another, with real processes: its own adapter is trained on, nothing is put on top."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import events
+from engine.config.load import GivenConfig, loads
+from engine.errors import CheckpointError
+from engine.launch import prepare
+from engine.launch.continuing import continued
+from engine.runs.catalogue import read_run
+from engine.runs.directory import RunDirectory
+from engine.runs.identity import read_identity
+from engine.runs.liveness import Life, liveness
+from engine.runs.provenance import read_provenance
+from engine.workspace import Workspace
+from tests.conftest import read_records, wait_for
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    (tmp_path / "workspace").mkdir()
+    made = Workspace(tmp_path / "workspace")
+    yield made
+    for path in made.runs.glob("*"):
+        for identity in (read_identity(path / "worker.json"), read_identity(path / "keeper.json")):
+            if identity is not None:
+                identity.send(signal.SIGKILL)
+
+
+def said(run: RunDirectory, kind: type[events.Event]) -> list[Any]:
+    return [record.event for record in read_records(run) if isinstance(record.event, kind)]
+
+
+def finish(run: RunDirectory, ends: int = 1) -> None:
+    wait_for(lambda: len(said(run, events.WorkerExited)) >= ends and liveness(run.path).life is Life.DEAD, run.name)
+    assert said(run, events.RunEnded)[-1].outcome == "finished", run.log.read_text()[-2000:]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_a_continued_run_trains_the_same_adapter_on_and_can_be_resumed_exactly(
+    workspace: Workspace, config_text: Callable[..., str]
+) -> None:
+    plain = {"evaluation": {"eval_steps": None, "prompts": []}, "data": {
+        "train": "data/train.jsonl", "validation": {}, "max_length": 128}}  # fmt: skip
+    text = config_text(**plain, saving={"save_steps": 6, "save_best": False})
+    first = prepare.new_run(workspace, loads(text, "test.yaml"), name="voice-1")
+    prepare.start_run(first)
+    finish(first)
+
+    asked = GivenConfig({}).override(["training.max_steps=4", "saving.save_steps=2", "training.learning_rate=1e-6"])
+    given = continued(workspace, "voice-1@final", asked)
+    second = prepare.new_run(workspace, given, name="voice-2")
+    began = weights(first.final)
+    shutil.rmtree(first.path)  # what it began with is its own
+    prepare.start_run(second)
+    finish(second)
+
+    created = said(second, events.RunCreated)[0]
+    assert created.parent == "voice-1"
+    source = read_provenance(second).adapter
+    assert source is not None
+    assert (source.run, source.checkpoint, source.step) == ("voice-1", "final", 12)
+    ended = weights(second.final)
+    assert ended.keys() == began.keys()  # not wrapped in another adapter
+    moved = [float(abs(ended[name] - began[name]).max()) for name in began]
+    assert 0 < max(moved) < 1e-5  # four steps of 1e-6 from where it began, not from a new adapter
+    losses = {event.step: event.metrics["loss"] for event in said(second, events.StepFinished)}
+    assert [entry.name for entry in read_run(second).checkpoints] == ["final", "checkpoint-4", "checkpoint-2"]
+
+    prepare.resume_run(second, checkpoint="checkpoint-2")
+    finish(second, ends=2)
+    again = weights(second.final)
+    assert all((again[name] == ended[name]).all() for name in ended)  # bit for bit
+    assert {event.step: event.metrics["loss"] for event in said(second, events.StepFinished)} == losses
+
+    (second.start / "adapter_model.safetensors").write_bytes(b"another")
+    with pytest.raises(CheckpointError, match="the adapter it began with was changed"):
+        prepare.resume_run(second, checkpoint="checkpoint-2")
