@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_damaged_weights_are_refused(workspace: Workspace) -> None:
     [({"init_lora_weights": "pissa"}, "rewrites its base"), ({"bias": "all"}, "holds biases"),
      ({"peft_type": "IA3"}, "only LoRA")],
 )  # fmt: skip
-def test_adapters_that_cannot_be_trained_on_are_refused(workspace: Workspace, said: dict[str, str], why: str) -> None:
+def test_adapters_that_cannot_be_trained_on_are_refused(workspace: Workspace, said: dict[str, Any], why: str) -> None:
     write_adapter(workspace.path / "other", str(workspace.models / "base"), **said)
     with pytest.raises(AdapterUnusable, match=why):
         start(workspace, "model: {adapter: ./other}".replace("./", f"{workspace.path}/"))
