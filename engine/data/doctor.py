@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.data.findings import SHOWN_LINES, Finding, Grade, Report
 from engine.data.rows import Problem, Row, read_rows
+from engine.data.shapes import SHAPES
 from engine.data.templates import (
     RENDER_SECONDS,
     ChatTemplate,
@@ -199,7 +200,12 @@ class _Examination:
                     self._weigh()
         self.progress(self.rows_in)
         if self.asked.train and not trained and not self._explains_nothing():
-            self._tell("no-rows", "grave", "No training row is left to learn from", "See what was listed above it.")
+            if self.rows_in:
+                self._tell("no-rows", "grave", "No training row is left to learn from", "See what was listed above it.")
+            else:
+                self._tell("no-rows", "grave", "There is no row in the training data",
+                           f"A row is a JSON object on one line, such as {SHAPES['alpaca'].example}, or a line of a "
+                           "table.")  # fmt: skip
         findings = [*self.whole, *map(self._finding, self.found)]
         order = {"grave": 0, "warning": 1, "note": 2}
         findings.sort(key=lambda one: (order[one.grade], -one.count))

@@ -146,4 +146,4 @@ def plainly(error: json.JSONDecodeError, *, column: int | None = None) -> str:
         return f"single quotes at column {at}, where JSON has double ones"
     if not after:
         return f"it ends in the middle, at column {at}"
-    return f"{error.msg} at column {at}"
+    return f"{error.msg.removesuffix(' at')} at column {at}"

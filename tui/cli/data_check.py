@@ -139,7 +139,7 @@ def _print(report: Report, *, with_model: bool) -> None:
     if report.findings:
         output.out()
     left = f"; {report.rows_listed} left out, each in a finding above" if report.rows_listed else ""
-    output.out(f"{report.rows_in} rows in, {report.rows_kept} kept{left}.")
+    output.out(f"{report.rows_in} row{'s' if report.rows_in != 1 else ''} in, {report.rows_kept} kept{left}.")
     if not with_model:
         output.note("Without --model the rows alone were looked at: not lengths, masks and the chat template.")
     if any(one.grade == "grave" for one in report.findings):

@@ -234,3 +234,23 @@ def test_what_is_accepted_must_be_something_that_is_found(examine: Callable[...,
 
 def test_every_code_the_doctor_gives_is_declared() -> None:
     assert set(doctor._WORDS) | set(doctor._LEFT_OUT) <= set(CODES)
+
+
+def test_files_without_a_row_are_told_what_a_row_is(tmp_path: Path) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.write_text("\n\n")
+    (finding,) = doctor.examine_files(doctor.Asked((str(path),))).findings
+    assert (finding.code, finding.grade, finding.message) == (
+        "no-rows",
+        "grave",
+        "There is no row in the training data",
+    )
+    assert '"instruction"' in finding.remedy
+
+
+def test_a_text_without_an_end_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jsonl"
+    path.write_text('{"instruction": "q1", "output": "a1\n{"instruction": "q2", "output": "a2"}\n')
+    (finding,) = doctor.examine_files(doctor.Asked((str(path),))).findings
+    assert (finding.code, [line for _, line in finding.lines]) == ("malformed-line", [1])
+    assert " at at " not in finding.message
