@@ -106,7 +106,8 @@ class LMStudio:
             return ending[0]
         import difflib
 
-        near = next(iter(difflib.get_close_matches(name, [model.key for model in models], n=1, cutoff=0.5)), None)
+        names = {model.key.rpartition("/")[2]: model.key for model in models} | {each.key: each.key for each in models}
+        near = next((names[each] for each in difflib.get_close_matches(name, names, n=1)), None)
         raise NotFound(
             f"LM Studio has no model {name[:200]!r}.",
             remedy=f"Did you mean {near}?" if near else "`ftconsole lmstudio list` shows what it has.",

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UsageError
-from tui.cli import configure_commands, data_commands, evaluate_commands
+from tui.cli import chat_commands, configure_commands, data_commands, evaluate_commands
+from tui.cli import chat_commands, configure_commands, data_commands
 from tui.cli.complete import checkpoint_names, metric_names, preset_names, run_names
 from tui.cli.main import Work
 from tui.cli.options import AsJson, Root, root_of
@@ -348,3 +349,6 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> Work:
 app.add_typer(data_commands.app, name="data")
 app.add_typer(configure_commands.app)
 app.add_typer(evaluate_commands.app)
+app.add_typer(chat_commands.app)
+app.add_typer(chat_commands.lmstudio_app, name="lmstudio")
+app.add_typer(chat_commands.keys_app, name="keys")

@@ -34,6 +34,41 @@ def checkpoint_names(ctx: Any, incomplete: str) -> list[str]:
     return [checkpoint.path.name for checkpoint in found if checkpoint.path.name.startswith(incomplete)]
 
 
+def spec_names(ctx: Any, incomplete: str) -> list[str]:
+    """Return what a model can be called: runs, behind `RUN@` its checkpoints, the models of the workspace, `base`."""
+    from engine.errors import EngineError
+
+    name, at, checkpoint = incomplete.partition("@")
+    try:
+        if at:
+            from engine.runs.checkpoints import all_checkpoints
+            from engine.runs.directory import find_run
+
+            run = find_run(_runs_folder(ctx), name)
+            found = [one.path.name for one in all_checkpoints(run)]
+            found += [one for one in ("best", "final") if (run.path / one).is_dir()]
+            return [f"{name}@{one}" for one in found if one.startswith(checkpoint)]
+        models = [path.parent.name for path in _runs_folder(ctx).parent.glob("models/*/config.json")]
+    except EngineError:
+        return []
+    known = {"base", "tiny", *models, *run_names(ctx, incomplete)}
+    return sorted(one for one in known if one.startswith(incomplete))
+
+
+def conversation_names(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
+    """Return the conversations of the workspace, each with how it begins."""
+    from engine.chat.chat_files import list_conversations
+    from engine.errors import EngineError
+    from engine.workspace import Workspace
+    from tui.display import plain
+
+    try:
+        found = list_conversations(Workspace(_runs_folder(ctx).parent))
+    except EngineError:
+        return []
+    return [(one.name, plain(one.title, limit=60)) for one in found if one.name.startswith(incomplete)]
+
+
 def preset_names(incomplete: str) -> list[tuple[str, str]]:
     """Return the presets, each with its sentence."""
     from engine.config.presets import presets

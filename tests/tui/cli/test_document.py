@@ -56,7 +56,7 @@ def test_every_command_has_a_section_and_every_option_is_told(cli: CommandLine) 
 
 
 def test_every_command_of_a_family_is_told_with_its_options(cli: CommandLine) -> None:
-    for family in ("data",):
+    for family in ("data", "lmstudio", "keys"):
         section = TEXT[TEXT.index(f"\n## {family}\n") :].split("\n## ")[1]
         for command in listed(cli(family, "--help").out):
             assert f"ftconsole {family} {command} " in section, command
