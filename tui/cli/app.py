@@ -15,7 +15,6 @@ import typer
 
 from engine.errors import UsageError
 from tui.cli import chat_commands, configure_commands, data_commands, evaluate_commands
-from tui.cli import chat_commands, configure_commands, data_commands
 from tui.cli.complete import checkpoint_names, metric_names, preset_names, run_names
 from tui.cli.main import Work
 from tui.cli.options import AsJson, Root, root_of
