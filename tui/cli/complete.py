@@ -76,6 +76,33 @@ def preset_names(incomplete: str) -> list[tuple[str, str]]:
     return [(preset.name, preset.summary) for preset in presets() if preset.name.startswith(incomplete)]
 
 
+def model_names(ctx: Any, incomplete: str) -> list[str]:
+    """Return the runs of the workspace, and after `RUN@` its checkpoints."""
+    name, at, checkpoint = incomplete.partition("@")
+    if not at:
+        return run_names(ctx, incomplete)
+    from engine.errors import EngineError
+
+    try:
+        from engine.runs.checkpoints import all_checkpoints
+        from engine.runs.directory import find_run
+
+        run = find_run(_runs_folder(ctx), name)
+        found = [one.path.name for one in all_checkpoints(run)]
+        found += [one for one in ("best", "final") if (run.path / one).is_dir()]
+    except EngineError:
+        return []
+    return [f"{name}@{one}" for one in found if one.startswith(checkpoint)]
+
+
+def quantisation_names(incomplete: str) -> list[tuple[str, str]]:
+    """Return the types of GGUF files, each with what it is for; behind a comma the next one."""
+    from engine.export.quantisation import ALL
+
+    before, comma, last = incomplete.rpartition(",")
+    return [(before + comma + name, one.meaning) for name, one in ALL.items() if name.startswith(last)]
+
+
 def metric_names(ctx: Any, incomplete: str) -> list[str]:
     """Return the metrics of the run named so far, from the two ends of its log."""
     from engine.errors import EngineError

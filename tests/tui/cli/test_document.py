@@ -48,7 +48,7 @@ def listed(help_text: str) -> list[str]:
 
 def test_every_command_has_a_section_and_every_option_is_told(cli: CommandLine) -> None:
     commands = listed(cli("--help").out)
-    assert {"train", "data", "doctor"} <= set(commands)  # the list was read
+    assert len(commands) > 15
     for command in commands:
         assert re.search(rf"^## .*\b{command}\b", TEXT, re.MULTILINE), command
         told = TEXT if command not in ("demo", "watch", "plot") else TEXT[TEXT.index(f"\n## {command}") :]

@@ -1,0 +1,109 @@
+"""Which quantiser there is: cyllama, or llama.cpp's own program. And how it is run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import DiskFull, EngineError, MissingPackage
+from engine.export.converter import Converter
+from engine.export.failures import ExportFailed, NotExportable
+from engine.export.progress import Cancelled, Tell, run
+from engine.export.quantisation import Quantisation
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiser:
+    """What makes a smaller file of a large one."""
+
+    name: str
+    """In words, with its version: "cyllama 0.2.18"."""
+    program: Path | None
+    """`llama-quantize`; None for cyllama."""
+
+
+def find_quantiser(converter: Converter | None) -> Quantiser:
+    """Return cyllama; else `llama-quantize`, of the checkout the converter is in or on the PATH.
+
+    Raises:
+        MissingPackage: There is neither.
+    """
+    try:
+        return Quantiser(f"cyllama {importlib.metadata.version('cyllama')}", None)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    built = converter.quantizer if converter is not None else None
+    found = str(built) if built is not None else shutil.which("llama-quantize")
+    if found is None:
+        raise MissingPackage(
+            "Quantising needs cyllama, and it is not installed; nor is llama-quantize on the PATH.",
+            remedy="pip install 'ftconsole[gguf]', or build llama.cpp and put its build/bin on the PATH. f16, bf16 and "
+            "f32 need neither.",
+        )
+    return Quantiser(found, Path(found))
+
+
+def quantise(
+    source: Path,
+    out: Path,
+    quantisation: Quantisation,
+    quantiser: Quantiser,
+    *,
+    expected_bytes: int,
+    log: Path,
+    tell: Tell,
+    cancelled: Cancelled,
+) -> None:
+    """Make a GGUF file of another type from one that is not quantised.
+
+    Raises:
+        EngineError: It could not be made; the message says why.
+        WorkCancelled: `cancelled` returned true.
+    """
+    request = {
+        "source": str(source),
+        "out": str(out),
+        "ftype": quantisation.ftype,
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "program": None if quantiser.program is None else str(quantiser.program),
+        "expected_bytes": expected_bytes,
+        "asked_by": os.getpid(),
+        "stage": f"quantising to {quantisation.name}",
+    }
+    try:
+        run(
+            "engine.export.quantise_worker",
+            request,
+            what=f"Quantising to {quantisation.name}",
+            tell=tell,
+            cancelled=cancelled,
+            log=log,
+        )
+    except ExportFailed as error:
+        raise _explained(error, log, out, quantisation) from None
+
+
+def _explained(error: EngineError, log: Path, out: Path, quantisation: Quantisation) -> EngineError:
+    """Return what llama.cpp said of its failure; its own error is a number."""
+    words = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+    if match := re.search(r"unknown (model architecture|pre-tokenizer type): '([^']{1,80})'", words):
+        return NotExportable(
+            f"The quantiser does not know the {match[1]} {match[2]}, which the converter does.",
+            remedy="Export to f16, which needs no quantiser, or update it: pip install -U cyllama.",
+        )
+    lines = [line.strip() for line in words.splitlines() if "error" in line.lower() or "fail" in line.lower()]
+    said = lines[-1] if lines else ""
+    free = shutil.disk_usage(out.parent).free
+    if "write" in said or "No space left" in words or free < 1 << 20:
+        return DiskFull(
+            f"The disk became full while quantising to {quantisation.name}.",
+            remedy="Free some space there, or choose another folder with -o. --dry-run says how much is needed.",
+        )
+    return ExportFailed(
+        f"llama.cpp could not quantise to {quantisation.name}: {said[:200] or error.message}",
+        remedy="Try another type, --quant f16 first; a newer llama.cpp may do it.",
+    )
