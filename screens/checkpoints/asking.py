@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from engine.errors import NotFound
 from engine.runs import promotion, shelf
-from engine.runs.catalogue import RunEntry
 from engine.runs.directory import RunDirectory
 from engine.runs.entries import CheckpointEntry, verify
 from engine.runs.plan import Done, Plan
 from engine.workspace import Workspace
-from screens.checkpoints.rows import Row, best_of
+from screens.checkpoints.rows import Row, best_of, stands_for
 from screens.checkpoints.target_dialog import Answer, Needs, TargetDialog
 from screens.checkpoints.verbs import verbs
 from tui.display import plain
@@ -215,20 +215,12 @@ def _named(row: Row) -> CheckpointEntry:
 
 
 def _one(row: Row) -> CheckpointEntry:
-    """Return the checkpoint of a row; of a run, its best, else its newest whole one."""
-    return row.checkpoint if row.checkpoint is not None else stands_for(row.run)
-
-
-def stands_for(run: RunEntry) -> CheckpointEntry:
-    """Return the checkpoint that a run stands for.
+    """Return the checkpoint of a row, of a run the one it stands for.
 
     Raises:
         NotFound: It has no whole one.
     """
-    from engine.errors import NotFound
-
-    best = best_of(run)
-    whole = [one for one in run.checkpoints if one.fault is None]
-    if best is None and not whole:
-        raise NotFound(f"{run.name} has no whole checkpoint.", remedy="Resume it, or train it again.")
-    return best if best is not None else whole[0]
+    found = row.checkpoint or stands_for(row.run)
+    if found is None:
+        raise NotFound(f"{row.run.name} has no whole checkpoint.", remedy="Resume it, or train it again.")
+    return found

@@ -10,7 +10,7 @@ from screens.checkpoints.columns import FIGURES, number, signs
 from screens.checkpoints.reading import Details
 from screens.checkpoints.rows import Row, best_of, judged_best
 from screens.checkpoints.verdicts import verdict_rows
-from tui.display import plain
+from tui.display import plain, truncate
 from tui.widgets.cells import Piece, length
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.text_rows import wrapped
@@ -141,9 +141,9 @@ def _metrics(names: Sequence[str]) -> str:
 
 def title(name: str) -> str:
     """Return what a figure is called here: as the column that shows it, else as the trainer calls it."""
-    for kind in FIGURES.values():
+    for key, kind in FIGURES.items():
         if name in kind.names:
-            return kind.title.rstrip(".") if name != "loss" else "train"
+            return key if key in ("accuracy", "margin") else kind.title
     return plain(name, limit=40)
 
 
@@ -165,7 +165,8 @@ def _resume(checkpoint: CheckpointEntry) -> list[list[Piece]]:
         return [[("exactly: ", "g"), ("optimizer, schedule, generators and data position are there", " ")]]
     if checkpoint.fault is not None:
         return [[("no: it is damaged", "m")]]
-    reason = plain(checkpoint.not_exact or "it holds the weights alone", limit=200)
+    alone = checkpoint.name in ("best", "final") and not checkpoint.optimizer_bytes
+    reason = "it holds the weights alone" if alone else plain(checkpoint.not_exact or "", limit=200)
     return [[("not exactly: ", "w"), (reason, " ")], [("n", "k"), (" begins a new run with its weights", " ")]]
 
 
@@ -205,11 +206,11 @@ def _files(details: Details, width: int) -> Rows:
     longest = min(max(len(file.name) for file in details.files), max(12, width - _LABEL - 24))
     rows: Rows = []
     for file in details.files:
-        name = plain(file.name, limit=longest) if len(file.name) > longest else file.name
+        name = truncate(plain(file.name, limit=200), longest, keep="ends")
         label = "files" if not rows else ""
         wrong = "missing" if file.there is None else f"is {size_text(file.there)}" if file.there != file.size else ""
         rows.append([
-            (f"{label:<{_LABEL}}", "m"), (f"{plain(name):<{longest}}  ", " "), (f"{size_text(file.size):>9}", " "),
+            (f"{label:<{_LABEL}}", "m"), (f"{name:<{longest}}  ", " "), (f"{size_text(file.size):>9}", " "),
             (f"  {wrong}" if wrong else "", "e"),
         ])  # fmt: skip
     return rows

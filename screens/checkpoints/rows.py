@@ -86,6 +86,11 @@ def best_of(run: RunEntry) -> CheckpointEntry | None:
     return kept or next((one for one in run.checkpoints if "eval_loss" in one.best_by and one.fault is None), None)
 
 
+def stands_for(run: RunEntry) -> CheckpointEntry | None:
+    """Return the checkpoint that a run is meant by: its best, else the newest whole one."""
+    return best_of(run) or next((one for one in run.checkpoints if one.fault is None), None)
+
+
 def judged_best(checkpoint: CheckpointEntry) -> tuple[str, ...]:
     """Return the figures by which it is the best of its run: of validation, where there was any.
 

@@ -22,7 +22,7 @@ from engine.workspace import Workspace
 from screens.checkpoints.facts import facts
 from screens.checkpoints.feed import CatalogueFeed
 from screens.checkpoints.reading import Details, read_details
-from screens.checkpoints.rows import ORDERS, Row, best_of, orders_for, rows
+from screens.checkpoints.rows import ORDERS, Row, best_of, orders_for, rows, stands_for
 from screens.checkpoints.table import CheckpointTable
 from screens.checkpoints.verbs import refusal
 from screens.checkpoints.words import nothing_found, nothing_yet, tally
@@ -31,7 +31,7 @@ from screens.runs.filter_field import FilterField, FilterInput
 from tui.console_screen import ConsoleScreen
 from tui.display import plain
 from tui.jobs import Job, Jobs
-from tui.messages import CopyText, OpenRun
+from tui.messages import CopyText, OpenRun, OpenScreen
 from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.job_line import JobLine
@@ -88,6 +88,8 @@ class CheckpointsScreen(ConsoleScreen):
                 tooltip="The tree, or every checkpoint by validation loss, training loss, age, size"),
         Binding("space", "mark", "Mark", key_display="space", id="checkpoints.mark",
                 tooltip="Mark a checkpoint for the comparison; two can be marked"),
+        Binding("c", "compare", "Compare", id="checkpoints.compare",
+                tooltip="The two that are marked; the marked one and this one; this one and the best of its run"),
         Binding("p", "pin", "Pin", id="checkpoints.pin", tooltip="Keep it whatever is pruned; again: let it go"),
         Binding("d", "delete", "Delete", id="checkpoints.delete", tooltip="Remove it from the disk. Asks first"),
         Binding("D", "drop_optimizer", "Drop optimizer state", show=False, id="checkpoints.drop-optimizer",
@@ -97,6 +99,8 @@ class CheckpointsScreen(ConsoleScreen):
         Binding("M", "promote", "Promote", show=False, id="checkpoints.promote", tooltip="Copy it to models/"),
         Binding("R", "resume", "Resume exactly", show=False, id="checkpoints.resume",
                 tooltip="The same run goes on from here, as if it had not ended"),
+        Binding("n", "continue", "Continue on new data", show=False, id="checkpoints.continue",
+                tooltip="Set up a new run that begins with its weights"),
         Binding("B", "rollback", "Roll back", show=False, id="checkpoints.rollback",
                 tooltip="models/latest becomes what it was before it was promoted last. Asks first"),
         Binding("v", "verify", "Verify hashes", show=False, id="checkpoints.verify",
@@ -372,6 +376,31 @@ class CheckpointsScreen(ConsoleScreen):
             self.marked = [*self.marked[-1:], row.key]
         self.show_all()
 
+    def action_compare(self) -> None:
+        """Show what differs between two checkpoints."""
+        pair = self._pair()
+        if isinstance(pair, str):
+            self.notify(pair, severity="warning")
+        else:
+            from screens.checkpoints.compare import CompareScreen
+
+            self.app.push_screen(CompareScreen(self.workspace, *pair))
+
+    def _pair(self) -> tuple[CheckpointEntry, CheckpointEntry] | str:
+        """Return the two that are to be compared, or why there are none."""
+        marked = [one for key in self.marked if (one := self.feed.catalogue.find(*key)) is not None]
+        row = self._table.selected
+        if len(marked) == 2:
+            return marked[0], marked[1]
+        if row is None or row.checkpoint is None:
+            return "Put the cursor on a checkpoint, or mark two with space."
+        other = marked[0] if marked else best_of(row.run)
+        if other is None:
+            return "Mark another one with space, to compare this one with."
+        if (other.run, other.step) == (row.checkpoint.run, row.checkpoint.step):
+            return "This is the one it would be compared with: mark another one with space."
+        return other, row.checkpoint
+
     def action_live(self) -> None:
         """Show the run live."""
         if row := self._table.selected:
@@ -418,6 +447,23 @@ class CheckpointsScreen(ConsoleScreen):
     def action_resume(self) -> None:
         """Go on with the run from here."""
         self._do("resume")
+
+    def action_continue(self) -> None:
+        """Open the form of a run that begins with these weights; of one like any other while there are none."""
+        if self._table.selected is None:
+            self.post_message(OpenScreen("configure"))
+        elif entry := self._weights("continue"):
+            self.post_message(OpenScreen("configure", entry.spec))
+
+    def _weights(self, action: str) -> CheckpointEntry | None:
+        """Return the checkpoint of the row, of a run the one it stands for; else say why there is none."""
+        row = self._refused(action)
+        if row is None:
+            return None
+        entry = row.checkpoint or stands_for(row.run)
+        if entry is None:
+            self.notify(f"{row.run.name} has no whole checkpoint.", severity="warning")
+        return entry
 
     def action_verify(self) -> None:
         """Read every byte."""

@@ -30,10 +30,11 @@ def verbs(row: Row | None) -> list[Verb]:
     weights, ours = _no_weights(row), _not_ours(row)
     return [
         Verb("p", "pin", "Unpin" if pinned else "Pin",
-             "Let it be removed again" if pinned else "Keep it: neither the run nor a prune removes it", ours),
+             "Let it be removed again" if pinned else "Neither the run nor a prune removes it", ours),
         Verb("M", "promote", "Promote to models/", "A copy that outlives the run", weights),
         Verb("R", "resume", "Resume exactly", "The same run goes on as if it had not ended", _no_resume(row)),
-        Verb("B", "rollback", "Roll back models/latest", "It becomes what it was before the last promotion", ""),
+        Verb("n", "continue", "Continue on new data", "A new run begins with its weights", weights),
+        Verb("B", "rollback", "Roll back latest", "models/latest and models/previous change places", ""),
         Verb("v", "verify", "Verify hashes", "Read every byte and compare", _none(row)),
         Verb("d", "delete", "Delete", "Remove it from the disk", ours or _is_pinned(row)),
         Verb("D", "drop_optimizer", "Drop optimizer state", "Its weights stay; exact resume does not",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine.config.load import load, preset
+from engine.config.load import GivenConfig, load, preset
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import MAX_BYTES, read_file
 from engine.errors import EngineError, NotFound, UsageError
@@ -142,6 +142,25 @@ def from_run(workspace: Path, name: str) -> Draft:
             section, _, field = key.partition(".")
             kept.setdefault(section, {})[field] = value
     return Draft(write(kept), about=f"from run {name}")
+
+
+def continuing(workspace: Path, spec: str) -> Draft:
+    """Return a new draft of a run that begins with the weights of a checkpoint, else as the run it is of.
+
+    Args:
+        workspace: Where it is looked for.
+        spec: `RUN@CHECKPOINT`.
+
+    Raises:
+        EngineError: There is no such checkpoint, or its run's settings cannot be read.
+    """
+    from engine.launch.continuing import continued  # resolving and launching are 0.1 s that only this needs
+
+    kept: dict[str, Any] = {}
+    for key, setting in continued(Workspace(workspace), spec, GivenConfig({})).settings.items():
+        section, _, field = key.partition(".")
+        kept.setdefault(section, {})[field] = setting.value
+    return Draft(write(kept), about=f"continued from {spec}")
 
 
 def values_of_run(workspace: Path, name: str) -> Mapping[str, Any]:

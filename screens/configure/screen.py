@@ -243,12 +243,13 @@ class ConfigureScreen(ConsoleScreen):
         await self._worker.ended()
 
     def _begin(self) -> None:
-        """Take up the draft that was not saved, or the run the screen was opened for."""
+        """Take up the draft that was not saved, or the run or checkpoint the screen was opened for."""
         kept = files.kept_draft(self.workspace)
         run = self.opened_as[1]
         if run is not None:
             try:
-                self.draft = files.from_run(self.workspace, run)
+                begin = files.continuing if "@" in run else files.from_run
+                self.draft = begin(self.workspace, run)
             except EngineError as error:
                 self._not_begun = Failure(error.code, error.message, error.remedy)
             if kept is not None:

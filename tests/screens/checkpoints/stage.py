@@ -82,6 +82,8 @@ async def settled(pilot: Pilot[None]) -> None:
     screen = shelf(app)
 
     def quiet() -> bool:
+        if not screen.query(CheckpointTable):
+            return False  # not composed yet
         row = table(app).selected
         return row is None or row.checkpoint is None or screen.has_class("-line") or row.key in screen.known
 

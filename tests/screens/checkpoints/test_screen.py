@@ -264,3 +264,41 @@ async def test_it_stands_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
             await pilot.resize_terminal(chance.randint(1, 170), chance.randint(1, 50))
             await pilot.press(chance.choice(["j", "k", "G", "f", "z", "o", "tab", "space"]))
     assert not app.failures
+
+
+async def test_a_new_run_begins_with_the_weights_of_the_checkpoint_or_the_best_of_the_run() -> None:
+    for spec, begins in (("voice-1@checkpoint-160", "voice-1@checkpoint-160"), ("voice-1", "voice-1@best")):
+        app = console(a_family())
+        async with app.run_test(size=SIZE) as pilot:
+            await at(pilot, spec)
+            await pilot.press("n")
+            await until_seen(pilot, f"opened {begins}")
+        assert not app.failures
+
+
+async def test_two_that_are_marked_are_compared(run: RunDirectory) -> None:
+    app = console_on(run.path.parent.parent)
+    async with app.run_test(size=SIZE) as pilot:
+        await at(pilot, "voice-1@checkpoint-40")
+        await pilot.press("space")
+        await at(pilot, "voice-1@checkpoint-10")
+        await pilot.press("space", "c")
+        await until_seen(pilot, "they are of one run")
+        assert "voice-1@checkpoint-40 with voice-1@checkpoint-10" in seen(app)
+        await pilot.press("s")
+        await until_seen(pilot, "voice-1@checkpoint-10 with voice-1@checkpoint-40")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is shelf(app), "the list")
+    assert not app.failures
+
+
+async def test_one_alone_is_compared_with_the_best_of_its_run() -> None:
+    app = console(a_family())
+    async with app.run_test(size=SIZE) as pilot:
+        await at(pilot, "voice-1@best")
+        await pilot.press("c")
+        assert "mark another one" in notes(app)[-1]
+        await at(pilot, "voice-1@checkpoint-200")
+        await pilot.press("c")
+        await until_seen(pilot, "voice-1@best with voice-1@checkpoint-200")
+    assert not app.failures
