@@ -15,7 +15,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""Of every name in an adapter's file; what follows is the name in the model."""
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>A|B|embedding_A|embedding_B)(\.weight)?")
 # In peft/tuners/lora/layer.py (0.21) each of these writes new base weights when the adapter is put on; eva, gaussian
 # and orthogonal do not.
@@ -136,7 +137,7 @@ def misfit(adapter: Adapter, base: Mapping[str, Tensor]) -> str | None:
     kinds = {re.sub(r"\d+", "N", name) for name in shapes}
     known, unknown = 0, ""
     for name, tensor in adapter.tensors.items():
-        part = _FACTOR.fullmatch(name.removeprefix(_PREFIX))
+        part = _FACTOR.fullmatch(name.removeprefix(PREFIX))
         if part is None or len(tensor.shape) != 2:
             continue
         module = part["module"]

@@ -61,6 +61,9 @@ def put(made: Path, target: Path, *, replace: bool = False) -> None:
     """
     with writing(target):
         sync_tree(made) if made.is_dir() else sync(made)
+        if made.is_dir() and target.is_dir() and not target.is_symlink():
+            with contextlib.suppress(OSError):  # an empty folder made for it stands for its name
+                target.rmdir()
         if not replace or not os.path.lexists(target):
             try:
                 rename_new(made, target)
