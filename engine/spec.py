@@ -137,7 +137,7 @@ def find_spec(workspace: Workspace, text: str, *, base: str | None = None) -> Sp
     found = _in_runs(workspace, named) or _in_folders(workspace, text, named, base)
     if found is None:
         return _model(workspace, text, named)
-    return found
+    return found if base is None or found.run is None else _put_elsewhere(workspace, found, base)
 
 
 def local_model(workspace: Workspace, text: str, *, base: str | None = None) -> LocalModel:
@@ -291,7 +291,7 @@ def _of_run(run: RunDirectory, named: _Named, given: str = "") -> LocalModel:
     settings = _settings(run)
     text = given or (f"{named.name}@{named.checkpoint}" if named.checkpoint is not None else named.name)
     has_adapter = (chosen.path / "adapter_config.json").is_file()
-    source = _where_base_is(run, read_provenance(run).model, chosen.metadata.get("base_commit"))
+    source = _where_base_is(run.path.parent.parent, read_provenance(run).model, chosen.metadata.get("base_commit"))
     if not has_adapter and (chosen.path / "config.json").is_file():
         source = ModelSource(source.given, "folder", str(chosen.path), "")
     return LocalModel(
@@ -341,13 +341,13 @@ def _settings(run: RunDirectory) -> dict[str, Any]:
     return {name: entry.value for name, entry in entries.items()}
 
 
-def _where_base_is(run: RunDirectory, source: ModelSource, commit: object) -> ModelSource:
+def _where_base_is(workspace: Path, source: ModelSource, commit: object) -> ModelSource:
     """Return the base where it stands now: a workspace may have been moved since, or the program installed anew."""
     if source.kind == "hub":
         return replace(source, fingerprint=commit if isinstance(commit, str) and commit else source.fingerprint)
     if (Path(source.source) / "config.json").is_file():
         return source
-    for place in (Workspace(run.path.parent.parent), Workspace(Path.cwd())):
+    for place in (Workspace(workspace), Workspace(Path.cwd())):
         try:
             found = place.model(source.given)
         except EngineError:
@@ -417,14 +417,18 @@ def _plain_folder(workspace: Workspace, folder: Path, outer: Path, given: str, b
     from engine.adapters import read_adapter
 
     adapter = read_adapter(folder, allow_pickle=True)  # who loads it asks whether a pickle may be read
-    name = base or adapter.base
+    source = _promoted(folder) if base is None else None
+    name = base or adapter.base or (source.given if source is not None else None)
     if name is None:
         raise BaseMissing(f"The adapter {label} does not say which base it is for.", remedy="Name it with --base.")
-    source = _promoted(folder) if base is None else None
+    if source is None:
+        source = _named_base(workspace, label, name, adapter.revision if base is None else None)
+    else:
+        source = _where_base_is(workspace.path, source, None)
     return LocalModel(
         given=given,
         label=label,
-        base=source or _named_base(workspace, label, name, adapter.revision if base is None else None),
+        base=source,
         adapter=folder,
         checkpoint=checkpoint,
         step=number,
@@ -442,14 +446,18 @@ def _named_base(workspace: Workspace, label: str, name: str, revision: str | Non
 
 
 def _promoted(folder: Path) -> ModelSource | None:
-    """Return the base of an adapter copied out of a run together with its provenance; None where there is none."""
+    """Return the base of an adapter copied out of a run, as the run knew it; None where nothing says."""
     from engine.weights import read_json
 
-    said = read_json(folder / "provenance.json").get("model")
+    said = read_json(folder / "promoted.json").get("base")
     try:
-        return ModelSource(**said) if isinstance(said, dict) else None
+        source = ModelSource(**said) if isinstance(said, dict) else None
     except TypeError:
         return None
+    commit = read_json(folder / "metadata.json").get("base_commit")
+    if source is not None and source.kind == "hub" and isinstance(commit, str) and commit:
+        return replace(source, fingerprint=commit)
+    return source
 
 
 def _base_missing(label: str, name: str, place: str) -> BaseMissing:
@@ -458,6 +466,14 @@ def _base_missing(label: str, name: str, place: str) -> BaseMissing:
         f"The adapter {label} was trained on {name[:200]}, and that model is not here{where}.",
         remedy="Put it back there, or say where it is now with --base.",
     )
+
+
+def _put_elsewhere(workspace: Workspace, model: LocalModel, base: str) -> LocalModel:
+    """Return the model of a run on the base that stands where `base` says; `prove_base` proves it is the same."""
+    found = _named_base(workspace, model.label, base, model.base.revision)
+    if (found.kind == "hub") != (model.base.kind == "hub"):
+        return replace(model, base=found)  # nothing to prove it by but the shapes
+    return replace(model, base=replace(found, fingerprint=model.base.fingerprint))
 
 
 def _model(workspace: Workspace, text: str, named: _Named) -> LocalModel:

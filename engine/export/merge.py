@@ -14,9 +14,8 @@ from engine.errors import DiskFull, EngineError, UsageError
 from engine.export.beside import TargetExists, clear_abandoned, exists
 from engine.export.progress import Cancelled, Tell, never, run, silent
 from engine.runs.provenance import ModelSource, versions
-from engine.spec import LocalModel, base_folder, local_model, prove_base
+from engine.spec import LocalModel, base_folder, prove_base
 from engine.weights import Tensor, read_tensors
-from engine.workspace import Workspace
 
 Dtype: TypeAlias = Literal["bfloat16", "float16", "float32"]
 SHARD_BYTES = 4_000_000_000
@@ -121,25 +120,21 @@ class Merged:
 
 
 def plan_merge(
-    workspace: Workspace,
-    spec: str,
+    model: LocalModel,
     target: Path,
     *,
     dtype: str = "bfloat16",
     verify: bool = False,
-    base: str | None = None,
     allow_pickle: bool = False,
     max_shard_bytes: int = SHARD_BYTES,
 ) -> MergePlan:
     """Return what a merge will do and need. Reads headers and fingerprints, changes nothing.
 
     Args:
-        workspace: Where `spec` is looked for.
-        spec: As in `engine.spec.find_spec`; needs an adapter.
+        model: From `engine.spec.local_model`; needs an adapter.
         target: Folder to be made.
         dtype: What the merged weights are cast to, once.
         verify: Whether base and adapter are to be compared with what was written.
-        base: Where the base is, whatever the adapter says.
         allow_pickle: Whether weights in pickles may be read.
         max_shard_bytes: Largest file of weights.
 
@@ -152,7 +147,6 @@ def plan_merge(
     """
     if dtype not in get_args(Dtype):
         raise UsageError(f"There is no dtype {dtype!r}.", remedy=f"One of {', '.join(get_args(Dtype))}.")
-    model = local_model(workspace, spec, base=base)
     if model.adapter is None:
         raise NothingToMerge(
             f"There is nothing to merge: {model.label} is a whole model, without an adapter.",

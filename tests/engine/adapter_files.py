@@ -21,6 +21,12 @@ LORA = {
 }
 """An adapter for it."""
 
+TINY_LORA = {
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (2, 256),
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": (256, 2),
+}
+"""An adapter for one layer of the built-in model."""
+
 
 def write_weights(path: Path, tensors: Mapping[str, tuple[int, ...]]) -> Path:
     """Write a safetensors file of zeros in bfloat16."""
@@ -50,6 +56,11 @@ def write_adapter(folder: Path, base: str | None, tensors: Mapping[str, tuple[in
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], **said}
     (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": base}))
     return folder
+
+
+def write_tiny_adapter(folder: Path, base: str = "tiny") -> Path:
+    """Write an adapter that PEFT puts on the built-in model; it changes nothing."""
+    return write_adapter(folder, base, TINY_LORA, target_modules=["layers.0.self_attn.q_proj"])
 
 
 def make_run(runs: Path, name: str, base: Path, settings: str = "model:\n  name: base\n") -> RunDirectory:

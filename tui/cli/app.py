@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UsageError
-from tui.cli import chat_commands, configure_commands, data_commands, evaluate_commands, export_commands
+from tui.cli import chat_commands, configure_commands, data_commands, evaluate_commands, export_commands, merge_commands
 from tui.cli.complete import checkpoint_names, metric_names, preset_names, run_names
 from tui.cli.main import Work
 from tui.cli.options import AsJson, Root, root_of
@@ -352,3 +352,4 @@ app.add_typer(chat_commands.app)
 app.add_typer(chat_commands.lmstudio_app, name="lmstudio")
 app.add_typer(chat_commands.keys_app, name="keys")
 app.add_typer(export_commands.app)
+app.add_typer(merge_commands.app)
