@@ -11,6 +11,7 @@ from engine.hardware.memory import Batch, Estimate
 from engine.hardware.model_shape import ModelShape, find_shape
 from engine.launch.prepare import Settled
 from engine.launch.probe import Probed, largest_length, predict
+from engine.runs.room import Room, room_before
 from engine.workspace import Workspace
 
 
@@ -24,6 +25,8 @@ class Forecast:
     """Optimizer steps; packing makes fewer."""
     num_tokens: int | None
     """Of all training rows in all epochs, padding aside. None when the tokenizer is not on this machine."""
+    room: Room
+    """On disk."""
 
 
 def forecast(workspace: Workspace, given: Settled) -> Forecast:
@@ -34,7 +37,39 @@ def forecast(workspace: Workspace, given: Settled) -> Forecast:
     """
     config = given.resolved.config
     shape = find_shape(given.model, catalogue(workspace).get(config.model.name))
-    return Forecast(predict(given, shape, largest_batch(given)), shape, num_steps(given), num_tokens(given))
+    memory = predict(given, shape, largest_batch(given))
+    room = disk(workspace, given, memory)
+    return Forecast(memory, shape, num_steps(given), num_tokens(given), room)
+
+
+def disk(workspace: Workspace, given: Settled, memory: Estimate | None = None) -> Room:
+    """Return what the run's checkpoints and log will take, from what is trained and how it is saved.
+
+    Args:
+        workspace: Where it will be made.
+        given: The configuration.
+        memory: Its prediction; None where nothing says how large the model is, and then weights count as nothing.
+    """
+    parts = memory.components if memory is not None else {}
+    return room_before(
+        given.resolved.config,
+        num_steps=num_steps(given),
+        adapter_bytes=parts.get("adapter", 0),
+        optimizer_bytes=parts.get("optimizer", 0),
+        tokenizer_bytes=_tokenizer_bytes(given),
+        folder=workspace.runs,
+    )
+
+
+def _tokenizer_bytes(given: Settled) -> int:
+    from engine.data.templates import local_folder
+
+    folder = local_folder(given.model)
+    if folder is None:
+        return 0
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt",
+             "tokenizer.model", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
 
 
 def largest_batch(given: Settled) -> Batch:

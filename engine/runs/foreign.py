@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, NotFound
-from engine.runs.entries import CheckpointEntry, as_number, mtime, shares, sizes_in, with_best
+from engine.runs.checkpoints import METADATA
+from engine.runs.entries import CheckpointEntry, as_number, as_numbers, mtime, shares, sizes_in, with_best
 from engine.weights import PICKLES, read_header, read_json, weight_files
 
 ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
@@ -54,7 +55,8 @@ def _entry(folder: Path) -> CheckpointEntry | None:
     is_adapter = ADAPTER_CONFIG in sizes
     state = read_json(folder / STATE)
     step = _STEP.fullmatch(folder.name)
-    at = state.get("global_step")
+    about = read_json(folder / METADATA)  # of a copy in models/
+    at = state.get("global_step", about.get("step"))
     number = at if type(at) is int else int(step[1]) if step else 0
     adapter, optimizer, other = shares(sizes)
     wrong = _fault(folder, sizes, is_adapter)
@@ -65,10 +67,10 @@ def _entry(folder: Path) -> CheckpointEntry | None:
         name=folder.name,
         folder=str(folder),
         step=number,
-        epoch=as_number(state.get("epoch")),
+        epoch=as_number(state.get("epoch", about.get("epoch"))),
         created=max((mtime(folder / name) for name in sizes if name.endswith((".safetensors", ".bin"))), default=0.0),
         reason="",
-        metrics=_figures(state, number),
+        metrics=_figures(state, number) or as_numbers(about.get("metrics")),
         adapter_bytes=adapter,
         optimizer_bytes=optimizer,
         other_bytes=other,

@@ -7,22 +7,21 @@ line on stdout as soon as it is known.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.config.catalogue import catalogue
-from engine.config.model import RunConfig, settled
+from engine.config.model import settled
 from engine.data.findings import where
 from engine.errors import EngineError
 from engine.hardware.logout import logout
+from engine.hardware.memory import Estimate
 from engine.hardware.model_shape import NotEstimated
 from engine.launch.examined import examine_run
-from engine.launch.forecast import forecast, num_steps
+from engine.launch.forecast import disk, forecast, num_steps
 from engine.launch.prepare import Settled, settle
 from engine.runs.directory import free_name
 from engine.runs.provenance import cached_commit
@@ -135,23 +134,12 @@ def _model(workspace: Workspace, found: Settled) -> Iterator[Item]:
         yield Item("code", "ok", "trust_remote_code is false: none of the model's own code is run")
 
 
-def num_checkpoints(config: RunConfig, total_steps: int) -> int:
-    """Return how many checkpoints are on disk at once at most, the one that is being written included."""
-    every = settled(config.saving.save_steps)
-    if every is None:
-        return 1
-    epochs = ceil(settled(config.training.num_train_epochs))
-    written = epochs if every == "epoch" else max(1, ceil(total_steps / every))
-    limit = config.saving.save_total_limit
-    return written if limit is None else min(written, max(2, limit) + 1)
-
-
 def _machine(workspace: Workspace, found: Settled) -> Iterator[Item]:
     """Yield memory and disk."""
-    config = found.resolved.config
-    each = 0
+    memory: Estimate | None = None
     try:
-        needed = Memory(**as_arguments(forecast(workspace, found).memory))
+        memory = forecast(workspace, found).memory
+        needed = Memory(**as_arguments(memory))
     except NotEstimated as error:
         yield Item("memory", "note", error.message, "m in the form tries two steps and measures.")
     else:
@@ -162,14 +150,13 @@ def _machine(workspace: Workspace, found: Settled) -> Iterator[Item]:
                        "activation_checkpointing, or load_in_4bit on a GPU.")  # fmt: skip
         else:
             yield Item("memory", "ok", said)
-        each = needed.components["adapter"] + needed.components["optimizer"]
-    folder = workspace.runs if workspace.runs.is_dir() else workspace.path
-    free = shutil.disk_usage(folder).free
-    count = num_checkpoints(config, num_steps(found))
-    size = f", {_size(count * each)} at most" if each else ""
-    said = f"{count} checkpoint{'s' if count > 1 else ''} at once{size}; {_size(free)} free"
-    if free < max(_GB, 2 * count * each):
-        yield Item("disk", "warning", f"{said}: that is little.", "Make room, or lower saving.save_total_limit.")
+    room = disk(workspace, found, memory)
+    count = room.num_checkpoints
+    size = f", {room.sentence()}" if memory is not None else ""
+    said = f"{count} checkpoint{'s' if count > 1 else ''} at once{size}"
+    if room.free_bytes is not None and room.free_bytes < max(_GB, 2 * room.to_come_bytes):
+        remedy = "Make room, or lower saving.save_total_limit."
+        yield Item("disk", "warning", said if room.fits is False else f"{said}: that is little.", remedy)
     else:
         yield Item("disk", "ok", said)
 

@@ -14,7 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import UsageError
-from tui.cli import chat_commands, configure_commands, data_commands, evaluate_commands, export_commands, merge_commands
+from tui.cli import (
+    chat_commands,
+    checkpoint_commands,
+    configure_commands,
+    data_commands,
+    evaluate_commands,
+    export_commands,
+    merge_commands,
+)
 from tui.cli.complete import checkpoint_names, metric_names, preset_names, run_names
 from tui.cli.main import Work
 from tui.cli.options import AsJson, Root, root_of
@@ -186,7 +194,7 @@ def resume(
         typer.Option(
             "--from",
             metavar="CHECKPOINT",
-            help="A step or checkpoint-N. Default: the newest that is whole.",
+            help="A step or checkpoint-N; start: none. Default: the newest that is whole.",
             autocompletion=checkpoint_names,
         ),
     ] = None,
@@ -347,6 +355,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> Work:
 
 app.add_typer(data_commands.app, name="data")
 app.add_typer(configure_commands.app)
+app.add_typer(checkpoint_commands.app)
 app.add_typer(evaluate_commands.app)
 app.add_typer(chat_commands.app)
 app.add_typer(chat_commands.lmstudio_app, name="lmstudio")

@@ -69,6 +69,11 @@ def conversation_names(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
     return [(one.name, plain(one.title, limit=60)) for one in found if one.name.startswith(incomplete)]
 
 
+def promoted_names(incomplete: str) -> list[str]:
+    """Return the one name that means something."""
+    return [name for name in ("latest",) if name.startswith(incomplete)]
+
+
 def preset_names(incomplete: str) -> list[tuple[str, str]]:
     """Return the presets, each with its sentence."""
     from engine.config.presets import presets

@@ -9,6 +9,7 @@ from engine.hardware.memory import COMPONENTS, Estimate
 from engine.launch.forecast import Forecast, forecast, training_seconds
 from engine.launch.prepare import Settled, settle
 from engine.launch.probe import Probed, predict, probe, remember
+from engine.runs.plan import size_text
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.train import Asked, given
@@ -62,6 +63,11 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
         output.out(f"  {plain(memory.correction.reason)}")
     tokens = "" if told.num_tokens is None else f", some {told.num_tokens:,} tokens"
     output.out(f"{told.num_steps:,} steps{tokens}")
+    room = told.room
+    kept = f"{room.num_checkpoints} checkpoint{'s' if room.num_checkpoints > 1 else ''} of {size_text(room.each_bytes)}"
+    output.out(
+        f"On disk: {kept} at once, best and final, log: {room.sentence()}", style="error" if room.fits is False else ""
+    )
     if found is None:
         output.note("Predicted; `--probe` tries it.")
         return
@@ -127,6 +133,7 @@ def _object(settled: Settled, told: Forecast, found: Probed | None) -> dict[str,
         "correction": memory.correction.reason or None,
         "num_steps": told.num_steps,
         "num_tokens": told.num_tokens,
+        "disk": told.room.as_dict(),
         "probe": None if found is None else _probe_object(found, told),
     }
 
@@ -155,12 +162,3 @@ def _probe_object(found: Probed, told: Forecast) -> dict[str, Any]:
         ],
         "training_seconds": training_seconds(found, told.num_tokens),
     }
-
-
-def size_text(number: int) -> str:
-    """Return bytes as people read them: "7.2 GB", "310 MB", "12 kB"."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB")):
-        if number >= unit:
-            value = number / unit
-            return f"{value:,.1f} {name}" if value < 10 else f"{value:,.0f} {name}"
-    return f"{number / 1000:,.0f} kB"

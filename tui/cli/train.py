@@ -8,6 +8,7 @@ from typing import NamedTuple
 from engine.config.load import GivenConfig, load, preset
 from engine.errors import UsageError
 from engine.launch import prepare
+from engine.runs import provenance
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
 from tui.cli import hints, output
@@ -70,6 +71,29 @@ def resume(
         output.emit({**told, "inexact": resumed.inexact})
     start = f"Going on from {origin}" if origin else "Beginning again, as no checkpoint can be used"
     return _told(run, start, follow=follow, as_json=as_json)
+
+
+def continue_run(
+    workspace: str | None, text: str, asked: Asked, *, name: str | None, follow: bool, as_json: bool
+) -> int:
+    """Start a new run from the weights of another, print its name, and return; or watch it to its end.
+
+    Raises:
+        EngineError: Anything that `prepare.new_run` and `prepare.start_run` refuse; then no run is left behind.
+    """
+    from engine.launch.continuing import continued
+
+    place = Workspace.find(workspace)
+    written = given(asked, place) if asked.config or asked.preset else GivenConfig({}).override(asked.sets)
+    settings = continued(place, text, written)
+    _announce_check(settings, place)
+    run = prepare.new_run(place, settings, name=name)
+    parent = provenance.read_provenance(run).parent
+    prepare.start_run(run)
+    warn_of_endings(run.path)
+    if as_json and not follow:
+        output.emit({"run": run.name, "path": str(run.path), "state": "starting", "from": text, "parent": parent})
+    return _told(run, f"Started from the weights of {text[:200]}", follow=follow, as_json=as_json)
 
 
 def given(asked: Asked, workspace: Workspace) -> GivenConfig:
