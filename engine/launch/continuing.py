@@ -113,7 +113,7 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     problems = [
         f"{key} is {setting.value!r}, but the adapter {model.label} has {lora[key]!r} ({setting.place})"
         for key, setting in given.settings.items()
-        if key in lora and not setting.preset and setting.value not in ("auto", lora[key])
+        if key in lora and not setting.preset and not _same(setting.value, lora[key])
     ]
     if problems:
         raise ConfigError(
@@ -123,6 +123,12 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     place = f"as the adapter {model.label} has it"
     settings = {**given.settings, **{key: Setting(value, place) for key, value in {**lora, **own}.items()}}
     return GivenConfig(settings, given.problems), start
+
+
+def _same(written: object, own: object) -> bool:
+    if isinstance(written, list) and isinstance(own, list):
+        return sorted(map(str, written)) == sorted(map(str, own))  # of modules, in any order
+    return written in ("auto", own)
 
 
 def told(resolved: ResolvedConfig, start: Start | None) -> ResolvedConfig:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.config.yaml_text import write_value
-from engine.runs.comparison import ComparedAnswer, Comparison
-from engine.runs.comparison import compare as compare_entries
+from engine.runs.comparing import Answer, Comparison, Side
+from engine.runs.comparing import compare as compare_entries
 from engine.runs.finding import find_entry
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.display import cell_len, plain
-from tui.widgets.new_words import new_words
 
 _LONGEST = 2_000
 """Of an answer that is printed, in characters; with --json it is whole."""
@@ -26,66 +23,59 @@ def compare(workspace: str | None, left: str, right: str, *, as_json: bool) -> i
     place = Workspace.find(workspace)
     found = compare_entries(find_entry(place, left), find_entry(place, right))
     if as_json:
-        told = found.as_dict()
-        for answer, one in zip(told["answers"], found.answers, strict=True):
-            answer["words"] = {"before": _words(one.after, one.before), "after": _words(one.before, one.after)}
-        output.emit(told)
+        output.emit(found.as_dict())
     else:
         _print(found)
     return 0
 
 
-def _words(other: str, text: str) -> list[dict[str, Any]]:
-    """Return the words of a text, each told whether the other has it there."""
-    return [{"text": word, "only": only} for word, only in new_words(other, text)]
-
-
 def _print(found: Comparison) -> None:
-    before, after = found.before, found.after
-    output.out(f"A  {plain(before.spec, limit=200)}, step {before.step:,}", style="bold")
-    output.out(f"B  {plain(after.spec, limit=200)}, step {after.step:,}", style="bold")
+    left, right = found.left, found.right
+    output.out(f"A  {plain(left.spec, limit=200)}, step {left.step:,}", style="bold")
+    output.out(f"B  {plain(right.spec, limit=200)}, step {right.step:,}", style="bold")
     if found.figures:
         output.out()
         width = max(cell_len(plain(one.name, limit=60)) for one in found.figures)
         for one in found.figures:
             name = plain(one.name, limit=60)
-            better = {"before": "  A is better", "after": "  B is better"}.get(one.better, "")
-            values = "  ".join(f"{'-' if value is None else f'{value:.5g}':>11}" for value in (one.before, one.after))
+            better = {"left": "  A is better", "right": "  B is better"}.get(one.better, "")
+            values = "  ".join(f"{'-' if value is None else f'{value:.5g}':>11}" for value in (one.left, one.right))
             output.out(f"{name}{' ' * (width - cell_len(name))}  {values}{better}")
     output.out()
-    if found.settings_problem:
-        output.out(plain(found.settings_problem, limit=500), style="warning")
-    elif not found.settings:
-        output.out("Their settings are the same.")
     for setting in found.settings:
         output.out(f"{setting.key}: {_value(setting.before)} -> {_value(setting.after)}")
+    for note in found.notes:
+        output.out(plain(note, limit=500), style="dim")
     for answer in found.answers:
         _print_answer(answer)
-    if not found.answers:
-        output.out("There are no answers of both to the same fixed prompts.")
 
 
-def _print_answer(one: ComparedAnswer) -> None:
+def _print_answer(one: Answer) -> None:
     output.out()
     output.out(f"? {plain(one.prompt, limit=_LONGEST)}", style="dim")
-    if one.before == one.after:
-        output.out(f"  both: {plain(one.before, limit=_LONGEST)}")
+    if one.same:
+        output.out(f"  both: {plain(one.left or '', limit=_LONGEST)}")
         return
-    for label, other, text in (("A", one.after, one.before), ("B", one.before, one.after)):
-        output.out(f"  {label}: {plain(_marked(other, text), limit=_LONGEST)}")
+    sides: tuple[tuple[str, Side, str | None], ...] = (("A", "left", one.left), ("B", "right", one.right))
+    for label, side, text in sides:
+        if text is None:
+            output.out(f"  {label}: not asked at this step")
+        else:
+            output.out(f"  {label}: {plain(_marked(one, side, text), limit=_LONGEST)}")
 
 
-def _marked(other: str, text: str) -> str:
-    """Return a text with what the other lacks in brackets, `[-so-]`, words that follow each other together."""
-    shown, inside = "", False
-    for word, only in new_words(other, text):
-        if only and not inside:
-            shown += "[-"
-        elif inside and not only:
-            shown = shown.rstrip() + "-] "
-        inside = only
-        shown += word
-    return shown.rstrip() + "-]" if inside else shown
+def _marked(one: Answer, side: Side, text: str) -> str:
+    """Return a text with what the other lacks in brackets: `[-so-]`."""
+    if not one.pieces:
+        return text
+    shown = ""
+    for piece in one.pieces:
+        if piece.side == side:
+            word = piece.text.rstrip()
+            shown += f"[-{word}-]{piece.text[len(word) :]}"
+        elif piece.side == "both":
+            shown += piece.text
+    return shown
 
 
 def _value(value: object) -> str:

@@ -16,11 +16,11 @@ from engine.export.gguf_plan import Plan, plan_export
 from engine.export.lmstudio_install import Installed, Placement, install, plan_install
 from engine.export.lmstudio_load import load_installed
 from engine.export.quantisation import DEFAULT, parse
+from engine.runs.plan import size_text
 from engine.spec import LocalModel, local_model
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.asking import confirm
-from tui.cli.estimate import size_text
 from tui.cli.stages import Stages
 from tui.display import plain
 

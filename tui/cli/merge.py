@@ -10,11 +10,11 @@ from typing import Any
 from engine.errors import UsageError
 from engine.export.beside import exists
 from engine.export.merge import Merged, MergePlan, merge, plan_merge
+from engine.runs.plan import size_text
 from engine.spec import local_model
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.asking import agreed, confirm
-from tui.cli.estimate import size_text
 from tui.cli.stages import Stages
 from tui.display import plain
 
