@@ -6,12 +6,13 @@ import argparse
 import sys
 import time
 
-from benchmarks import console, data, history, leet, masks, memory, training
+from benchmarks import browser, console, data, history, leet, masks, memory, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
     **training.BENCHMARKS,
     **console.BENCHMARKS,
+    **browser.BENCHMARKS,
     **history.BENCHMARKS,
     **leet.BENCHMARKS,
     **masks.BENCHMARKS,

@@ -112,8 +112,10 @@ def compare(left: CheckpointEntry, right: CheckpointEntry) -> Comparison:
     settings: tuple[Difference, ...] = ()
     if left.run and left.run == right.run:
         notes.append(f"Both are of {left.run}, so their settings are the same.")
-    elif (mine := _settings(left, notes)) is not None and (theirs := _settings(right, notes)) is not None:
-        settings = tuple(differences(mine, theirs))
+    else:
+        mine, theirs = _settings(left, notes), _settings(right, notes)
+        if mine is not None and theirs is not None:
+            settings = tuple(differences(mine, theirs))
     answers = _answers(left, right, notes)
     return Comparison(left, right, figures, settings, answers, tuple(dict.fromkeys(notes)))
 

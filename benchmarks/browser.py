@@ -1,0 +1,57 @@
+"""Browsing 200 runs with 50 checkpoints each: how long the catalogue takes to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.console import workspace
+from benchmarks.figures import Figure, figure
+from benchmarks.shelves import write_shelves
+
+NUM_RUNS, NUM_CHECKPOINTS = 200, 50
+_READINGS = 5
+_SCRIPT = """
+import json, sys, time
+from pathlib import Path
+from engine.runs.catalogue import read_catalogue
+took = []
+for _ in range(int(sys.argv[3])):
+    began = time.perf_counter()
+    found = read_catalogue(Path(sys.argv[1]), cache=Path(sys.argv[2]))
+    took.append(1000 * (time.perf_counter() - began))
+print(json.dumps([took, sum(len(run.checkpoints) for run in found.runs)]))
+"""
+
+
+def browser() -> Iterator[Figure]:
+    """Read the catalogue in a fresh process: the first time, and again when it is remembered."""
+    runs = write_shelves(workspace("shelves"), NUM_RUNS, NUM_CHECKPOINTS) / "runs"
+    with tempfile.TemporaryDirectory() as cache:
+        (first,), count = _read(runs, cache, 1)
+        again = [_read(runs, cache, 1)[0][0] for _ in range(_READINGS)]
+    what = f"{NUM_RUNS} runs, {count:,} checkpoints"
+    yield figure("browser.first", f"{what}: read for the first time", first, "ms", "<= 5000", digits=0)
+    yield figure("browser.remembered", f"{what}: read again, median", sorted(again)[_READINGS // 2], "ms", "<= 350",
+                 digits=0)  # fmt: skip
+
+
+def _read(runs: Path, cache: str, times: int) -> tuple[list[float], int]:
+    reply = subprocess.run(
+        [sys.executable, "-P", "-c", _SCRIPT, str(runs), cache, str(times)],
+        check=True, stdout=subprocess.PIPE, text=True, env=_environment(),
+    )  # fmt: skip
+    took, count = json.loads(reply.stdout)
+    return took, count
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {"browser": browser}
