@@ -1,4 +1,4 @@
-"""The likeliest next token after every prefix of a text, as llama.cpp has it: `python -m benchmarks.llama_argmax FILE IDS`.
+"""The likeliest next token after every prefix of a text, as llama.cpp has it. Called with a GGUF file and token ids.
 
 A process of its own, through xllamacpp: another binding of llama.cpp than the one the exporter uses.
 """

@@ -16,10 +16,11 @@ from engine.errors import DiskFull
 from engine.export.beside import beside, exists, put
 from engine.export.converter import Converter
 from engine.export.converter_fetch import fetch_converter
-from engine.export.failures import NotExportable
 from engine.export.gguf_check import check_adapter, check_model
 from engine.export.gguf_header import GgufHeader, read_gguf
 from engine.export.gguf_plan import ENDING, Plan, PlannedFile
+from engine.export.lmstudio_folder import folder_name
+from engine.export.merge import merge, plan_merge
 from engine.export.progress import Cancelled, Progress, Tell, never, run, silent
 from engine.export.quantisation import fallen_back
 from engine.export.quantiser import quantise
@@ -74,7 +75,7 @@ def export(plan: Plan, *, replace: bool = False, tell: Tell = silent, cancelled:
             _convert(plan, converter, plan.source, made, tell, cancelled)
             done.files.append(_finish(made, plan.files[0], check_adapter(made), replace))
             return done
-        source = _merged(plan) if plan.merges else plan.source
+        source = _merged(plan, folder, tell, cancelled) if plan.merges else plan.source
         converted = folder / f"conversion{ENDING}"
         facts = _convert(plan, converter, source, converted, tell, cancelled)
         if plan.merges:
@@ -137,11 +138,16 @@ def _convert(
     )
 
 
-def _merged(plan: Plan) -> Path:
-    """Return a folder with the adapter merged into its base, in half precision at least."""
-    raise NotExportable(
-        f"{plan.asked.model.label} is an adapter.", remedy="Merge it with `ftconsole merge` and export that folder."
+def _merged(plan: Plan, folder: Path, tell: Tell, cancelled: Cancelled) -> Path:
+    """Return a folder with the adapter merged into its base. Its name is one the converter reads in the metadata."""
+    asked = plan.asked
+    target = folder / folder_name(asked.name or asked.target.stem)
+    merge(
+        plan_merge(asked.model, target, dtype=plan.merge_dtype, allow_pickle=asked.allow_pickle),
+        tell=tell,
+        cancelled=cancelled,
     )
+    return target
 
 
 def _finish(made: Path, file: PlannedFile, header: GgufHeader, replace: bool) -> ExportedFile:

@@ -12,9 +12,10 @@ from typing import Any, Final
 from engine.errors import NotFound, UsageError
 from engine.export.converter import Converter, find_converter
 from engine.export.failures import FULL_PRECISION, NotExportable
+from engine.export.merge import plan_merge
 from engine.export.quantisation import Quantisation, conversion_type, expected_bytes
 from engine.export.quantiser import Quantiser, find_quantiser
-from engine.spec import LocalModel, base_folder
+from engine.spec import LocalModel, base_folder, prove_base
 from engine.weights import Tensor, read_json, read_tensors
 
 ENDING: Final = ".gguf"
@@ -41,6 +42,8 @@ class Asked:
     """Export the LoRA alone, to be put on an exported base by llama.cpp."""
     llama_cpp: str | None = None
     """Folder of a llama.cpp named by the user."""
+    allow_pickle: bool = False
+    """Whether an adapter's weights may be read from a pickle."""
     name: str = ""
     """`general.name` in the file; empty: the target's stem."""
 
@@ -65,6 +68,8 @@ class Plan:
     conversion_bytes: int
     merges: bool
     """Whether an adapter is merged into its base first, in full precision."""
+    merge_dtype: str
+    """In what the merged weights are, until they are converted."""
     source: Path
     """Folder of the model, or of the base."""
     converter: Converter | None
@@ -120,11 +125,16 @@ def plan_export(asked: Asked) -> Plan:
     num_weights = sum(tensor.num_elements for tensor in weights)
     matrices = [shape for shape in shapes if len(shape) > 1]
     uneven = sum(shape[-1] % 256 != 0 for shape in matrices)
-    merged_bytes = 2 * num_weights if merges else 0
+    # Cast once: where the converter casts to float16, the merge may as well, and takes half the room.
+    merge_dtype = "float16" if conversion.name == "f16" else "float32"
+    merging = None
+    if merges:
+        beside = _first_folder(files[0].path.parent) / f".{files[0].path.name}"
+        merging = plan_merge(asked.model, beside, dtype=merge_dtype, allow_pickle=asked.allow_pickle)
     kept = sum(file.expected_bytes for file in files)
     own = 0 if any(file.quantisation is conversion for file in files) else conversion_bytes
     largest = max((tensor.num_elements for tensor in weights), default=0)
-    notes = []
+    notes = list(merging.warnings) if merging is not None else []
     k_quants = [one.name for one in asked.quantisations if one.block == 256]
     if uneven and k_quants:
         notes.append(
@@ -138,21 +148,23 @@ def plan_export(asked: Asked) -> Plan:
         conversion=conversion,
         conversion_bytes=conversion_bytes,
         merges=merges,
+        merge_dtype=merge_dtype,
         source=folder,
         converter=converter,
         quantiser=find_quantiser(converter) if needs_quantiser else None,
         num_weights=num_weights,
         num_tensors=len(weights),
         num_uneven=uneven,
-        disk_bytes=kept + own + merged_bytes,
+        disk_bytes=kept + own + (merging.needed_bytes or 0 if merging is not None else 0),
         free_bytes=shutil.disk_usage(folder_of_target).free,
         memory_bytes=max(
             _LIBRARIES_BYTES + _CONVERT_BYTES_PER_WEIGHT * largest,
             _QUANTISE_BYTES_PER_WEIGHT * largest if needs_quantiser else 0,
-            _LIBRARIES_BYTES + 6 * num_weights if merges else 0,
+            merging.memory_bytes or 0 if merging is not None else 0,
         ),
         available_bytes=_available_bytes(),
-        seconds=_seconds(num_weights, sum(one is not conversion for one in asked.quantisations), merges=merges),
+        seconds=_seconds(num_weights, sum(one is not conversion for one in asked.quantisations))
+        + (merging.seconds or 0 if merging is not None else 0),
         existing=tuple(file.path for file in files if os.path.lexists(file.path)),
         notes=tuple(notes),
     )
@@ -171,7 +183,8 @@ def _plan_adapter(asked: Asked, base: Path) -> Plan:
             "An adapter alone is exported in one of f32, f16, bf16 and q8_0.",
             remedy="Name one with --quant.",
         )
-    adapter = read_adapter(asked.model.adapter)
+    adapter = read_adapter(asked.model.adapter, allow_pickle=asked.allow_pickle)
+    prove_base(asked.model)
     why = (
         "it is a DoRA adapter"
         if adapter.use_dora
@@ -195,6 +208,7 @@ def _plan_adapter(asked: Asked, base: Path) -> Plan:
         conversion=quantisation,
         conversion_bytes=size,
         merges=False,
+        merge_dtype="",
         source=base,
         converter=find_converter(asked.llama_cpp),
         quantiser=None,
@@ -239,11 +253,11 @@ def _targets(asked: Asked) -> list[Path]:
     return [target.with_name(f"{target.name}-{one.name}{ENDING}") for one in asked.quantisations]
 
 
-def _seconds(num_weights: int, num_quantised: int, *, merges: bool) -> float:
+def _seconds(num_weights: int, num_quantised: int) -> float:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     converting = _STARTING_SECONDS + num_weights / _CONVERT_WEIGHTS_PER_SECOND
     quantising = num_quantised * num_weights / (_QUANTISE_WEIGHTS_PER_SECOND * max(1, cores) / 2)
-    return converting + quantising + (converting if merges else 0)
+    return converting + quantising
 
 
 def _first_folder(path: Path) -> Path:

@@ -35,6 +35,7 @@ class Asked:
     adapter: bool
     base: str | None
     name: str | None
+    allow_pickle: bool
     llama_cpp_path: str | None
     install: bool
     publisher: str | None
@@ -55,6 +56,7 @@ def export_model(workspace: str | None, asked: Asked, *, force: bool, yes: bool,
             quantisations=parse(asked.quant or ("f16" if asked.adapter else DEFAULT)),
             adapter_only=asked.adapter,
             llama_cpp=asked.llama_cpp_path,
+            allow_pickle=asked.allow_pickle,
             name=asked.name or called(model),
         )
     )

@@ -43,6 +43,9 @@ def export(
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="The base, where an adapter does not name it rightly.")
     ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read an adapter's weights from a pickle, which runs what it holds.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What the model is called, in the file and LM Studio.")
     ] = None,
@@ -73,6 +76,7 @@ def export(
         quant=quant,
         adapter=adapter,
         base=base,
+        allow_pickle=allow_pickle,
         name=name,
         llama_cpp_path=llama_cpp_path,
         install=install_lmstudio,

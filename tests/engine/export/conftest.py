@@ -32,7 +32,7 @@ def export_to(
 ) -> Done:
     """Export a model with the converter given."""
     found = local_model(Workspace(target.parent), model)
-    asked = Asked(found, target, parse(quant), adapter_only, str(converter.folder), name)
+    asked = Asked(found, target, parse(quant), adapter_only, str(converter.folder), name=name)
     told: list[Progress] = []
     return Done(export(plan_export(asked), tell=told.append), told)
 
