@@ -62,4 +62,5 @@ def said(resumed: Resumed) -> str:
     """Return from where it went on, and what was passed over."""
     start = f"It goes on from {resumed.checkpoint.path.name}." if resumed.checkpoint else "It begins again."
     passed = [f"{checkpoint.path.name} was passed over: {reason}." for checkpoint, reason in resumed.skipped]
-    return "\n".join([start, *passed])
+    inexact = [f"Not exact to the last digit: {sentence}." for sentence in resumed.inexact]
+    return "\n".join([start, *passed, *inexact])

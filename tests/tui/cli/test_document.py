@@ -74,7 +74,7 @@ def test_every_example_is_one_the_parser_takes(cli: CommandLine) -> None:
         if "[" in example or "complet" in example:
             continue
         words = shlex.split(re.split(r" [|>#] ?", example)[0])[1:]
-        if words[0] in ("lmstudio", "keys"):  # they have nothing to do with a workspace
+        if words and words[0] in ("lmstudio", "keys"):  # they have nothing to do with a workspace
             assert cli(*words, FTCONSOLE_LMSTUDIO="http://127.0.0.1:9").code != 2, example
             continue
         # A folder that is not there is looked for after the arguments were parsed.
