@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -174,6 +175,8 @@ def carry_out(plan: Plan) -> Done:
                 _make(folder)
             locks.enter_context(locked(folder))
         _prove(plan)
+        for run in sorted({_run_folder(action.path) for action in plan.actions if action.kind == "delete"}):
+            _clear_leftovers(run)
         for action in plan.actions:
             try:
                 if action.kind in ("promote", "swap"):
@@ -248,13 +251,36 @@ def _carry_out(action: Action) -> str | None:
     return _drop_optimizer(action)
 
 
+def _clear_leftovers(run: Path) -> None:
+    """Finish deletions that were cut short. A run that has finished is never started again, which would do it.
+
+    What was renamed and turned out to be another's gets its name back; what has no manifest any more was proven before.
+    """
+    if liveness(run).life is not Life.DEAD:
+        return
+    own = checkpoints.run_id(RunDirectory(run))
+    for folder in (run, run / "checkpoints"):
+        for path in folder.glob(f"{checkpoints.PARTIAL}removed-*"):
+            name = path.name.removeprefix(f"{checkpoints.PARTIAL}removed-").rpartition("-")[0]
+            if (
+                path.is_symlink()
+                or not path.is_dir()
+                or checkpoints.read_json(path / MANIFEST).get("run_id", own) != own
+            ):
+                if name and not os.path.lexists(folder / name):
+                    path.rename(folder / name)
+                continue
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _pin(action: Action) -> str | None:
     folder = _open_proven(action)
     if isinstance(folder, str):
         return folder
     try:
         fd = os.open(PINNED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        with open(fd, "w", encoding="utf-8") as file:
+        # An empty file pins as well: that a full disk has no room for the words is no reason to lose what is pinned.
+        with contextlib.suppress(OSError), open(fd, "w", encoding="utf-8") as file:
             file.write(json.dumps({"by": whoami(), "time": round(time.time(), 3)}) + "\n")
     except FileExistsError:
         return None

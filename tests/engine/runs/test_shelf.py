@@ -133,6 +133,20 @@ def test_prune_refuses_to_keep_none_and_figures_there_are_not(run: RunDirectory)
     assert caught.value.remedy == "There are eval_loss."
 
 
+def test_a_deletion_cut_short_is_finished_by_the_next(run: RunDirectory, tmp_path: Path) -> None:
+    cut = run.checkpoints / ".partial-removed-checkpoint-5-0123abcd"
+    shutil.copytree(run.checkpoints / "checkpoint-10", cut)
+    (cut / "manifest.json").unlink()
+    foreign = run.checkpoints / ".partial-removed-checkpoint-6-0123abcd"
+    shutil.copytree(run.checkpoints / "checkpoint-10", foreign)
+    edit_manifest(foreign, run_id=OTHER_ID)
+    (run.checkpoints / ".partial-removed-checkpoint-7-0123abcd").symlink_to(tmp_path)
+    carry_out(plan_delete(entries(run, 10)))
+    assert there(run) == [6, 7, 20, 30, 40]
+    assert not hidden(run)
+    assert tmp_path.is_dir()
+
+
 # -- pins ----------------------------------------------------------------------------------------------------
 
 

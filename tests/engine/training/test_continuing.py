@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine import events
-from engine.config.load import GivenConfig, loads
+from engine.config.load import GivenConfig
 from engine.errors import CheckpointError
 from engine.launch import prepare
 from engine.launch.continuing import continued
@@ -20,8 +20,10 @@ from engine.runs.directory import RunDirectory
 from engine.runs.identity import read_identity
 from engine.runs.liveness import Life, liveness
 from engine.runs.provenance import read_provenance
+from engine.training.checkpoint_writer import write_checkpoint
 from engine.workspace import Workspace
 from tests.conftest import read_records, wait_for
+from tests.engine.adapter_files import RUN_ID, make_run
 
 
 @pytest.fixture
@@ -50,26 +52,34 @@ def weights(folder: Path) -> dict[str, Any]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def test_a_continued_run_trains_the_same_adapter_on_and_can_be_resumed_exactly(
-    workspace: Workspace, config_text: Callable[..., str]
-) -> None:
-    plain = {"evaluation": {"eval_steps": None, "prompts": []}, "data": {
-        "train": "data/train.jsonl", "validation": {}, "max_length": 128}}  # fmt: skip
-    text = config_text(**plain, saving={"save_steps": 6, "save_best": False})
-    first = prepare.new_run(workspace, loads(text, "test.yaml"), name="voice-1")
-    prepare.start_run(first)
-    finish(first)
+def trained_adapter(small_model: Path) -> Callable[[Path], None]:
+    """Return what saves an adapter that changes the model, as training leaves one."""
 
+    def save(folder: Path) -> None:
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM
+
+        lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+        get_peft_model(AutoModelForCausalLM.from_pretrained(small_model), lora).save_pretrained(folder)
+
+    return save
+
+
+def test_a_continued_run_trains_the_same_adapter_on_and_can_be_resumed_exactly(
+    workspace: Workspace, config_text: Callable[..., str], small_model: Path
+) -> None:
+    data = {"train": "data/train.jsonl", "validation": {}, "max_length": 128}
+    text = config_text(data=data, evaluation={"eval_steps": None, "prompts": []}, saving={"save_best": False})
+    first = make_run(workspace.runs, "voice-1", small_model, text)
+    write_checkpoint(first.final, trained_adapter(small_model), run_id=RUN_ID, step=12, metadata={})
     asked = GivenConfig({}).override(["training.max_steps=4", "saving.save_steps=2", "training.learning_rate=1e-6"])
-    given = continued(workspace, "voice-1@final", asked)
-    second = prepare.new_run(workspace, given, name="voice-2")
+    second = prepare.new_run(workspace, continued(workspace, "voice-1@final", asked), name="voice-2")
     began = weights(first.final)
     shutil.rmtree(first.path)  # what it began with is its own
     prepare.start_run(second)
     finish(second)
 
-    created = said(second, events.RunCreated)[0]
-    assert created.parent == "voice-1"
+    assert said(second, events.RunCreated)[0].parent == "voice-1"
     source = read_provenance(second).adapter
     assert source is not None
     assert (source.run, source.checkpoint, source.step) == ("voice-1", "final", 12)
