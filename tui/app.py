@@ -7,12 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.css.stylesheet import Stylesheet
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.widgets import Input
 
 from engine.errors import NotFound
 from tui.clipboard import copy
@@ -25,6 +26,13 @@ from tui.settings import Settings
 from tui.steady_app import SteadyApp
 from tui.terminal.contract import Terminal
 from tui.theme import THEMES, Colourless, curve_defaults
+
+
+class _Retyped(events.Key):
+    """A key that is on its way for the second time."""
+
+
+_Retyped.handler_name = events.Key.handler_name  # it is handled as the first one
 
 
 class ConsoleApp(SteadyApp):
@@ -185,6 +193,15 @@ class ConsoleApp(SteadyApp):
         self.known_runs, self.alive_runs = message.names, message.alive
 
     # Keys that work everywhere
+
+    def on_key(self, event: events.Key) -> None:
+        # What is typed faster than the focus moves was sent to the widget that had it: a slow line delivers "/best"
+        # at once. A line that is written into takes every letter, so one that arrives here was meant for it, and is
+        # no command.
+        written = self.focused
+        if isinstance(written, Input) and event.is_printable and not isinstance(event, _Retyped):
+            event.prevent_default()  # else Textual's own handler is called as well
+            written.post_message(_Retyped(event.key, event.character))
 
     def action_help(self) -> None:
         """Show what can be done here."""

@@ -40,11 +40,11 @@ class Details:
 def read_details(key: tuple[str, str], checkpoint: CheckpointEntry) -> Details:
     """Read what is told of a checkpoint; what cannot be read is left out: the row says why already."""
     found = read_checkpoint(checkpoint.path)
-    files = []
+    files: list[File] = []
     for name, about in sorted(found.files.items())[:_FILES] if found is not None else ():
         size = about.get("size")
         files.append(File(name, size if isinstance(size, int) else 0, _size(checkpoint.path / name)))
-    return Details(key, files, parity=_json(checkpoint.path / "parity.json"))
+    return Details(key, tuple(files), parity=_json(checkpoint.path / "parity.json"))
 
 
 def _size(path: Path) -> int | None:

@@ -90,6 +90,10 @@ class CheckpointsScreen(ConsoleScreen):
                 tooltip="Mark a checkpoint for the comparison; two can be marked"),
         Binding("c", "compare", "Compare", id="checkpoints.compare",
                 tooltip="The two that are marked; the marked one and this one; this one and the best of its run"),
+        Binding("e", "export", "Export", id="checkpoints.export",
+                tooltip="Write GGUF files for llama.cpp and LM Studio. Asks which"),
+        Binding("m", "merge", "Merge", id="checkpoints.merge",
+                tooltip="Write one model of adapter and base. Asks where to"),
         Binding("p", "pin", "Pin", id="checkpoints.pin", tooltip="Keep it whatever is pruned; again: let it go"),
         Binding("d", "delete", "Delete", id="checkpoints.delete", tooltip="Remove it from the disk. Asks first"),
         Binding("D", "drop_optimizer", "Drop optimizer state", show=False, id="checkpoints.drop-optimizer",
@@ -210,6 +214,18 @@ class CheckpointsScreen(ConsoleScreen):
             "verify": asking.verify_hashes,
         }[action](self, row)  # fmt: skip
 
+    @work(exclusive=True, group="ask", description="Asking what to make of a checkpoint", exit_on_error=False)
+    async def make(self, what: str, spec: str) -> None:
+        """Ask how, and begin: the work is a job, which outlives this screen."""
+        if what == "merge":
+            from screens.checkpoints.merging import ask_and_merge
+
+            await ask_and_merge(self, spec)
+        else:
+            from screens.checkpoints.exporting import ask_and_export
+
+            await ask_and_export(self, spec)
+
     @work(exclusive=True, group="stop", description="Asking whether to stop", exit_on_error=False)
     async def ask_to_stop(self, job: Job) -> None:
         """End a job, if the user says so."""
@@ -318,7 +334,7 @@ class CheckpointsScreen(ConsoleScreen):
             self._field = FilterField("run, step, best, pinned, damaged; !word leaves out")
             await self.mount(self._field, after=self.query_one("#body"))
         self.add_class("-filtering")
-        self._field.input.focus()
+        self.set_focus(self._field.input)  # at once: the next letters are meant for it
 
     def _close_filter(self, *, keep: bool) -> None:
         if self._field is not None:
@@ -454,6 +470,16 @@ class CheckpointsScreen(ConsoleScreen):
             self.post_message(OpenScreen("configure"))
         elif entry := self._weights("continue"):
             self.post_message(OpenScreen("configure", entry.spec))
+
+    def action_merge(self) -> None:
+        """Make one model of it and its base."""
+        if entry := self._weights("merge"):
+            self.make("merge", entry.spec)
+
+    def action_export(self) -> None:
+        """Write GGUF files of it."""
+        if entry := self._weights("export"):
+            self.make("export", entry.spec)
 
     def _weights(self, action: str) -> CheckpointEntry | None:
         """Return the checkpoint of the row, of a run the one it stands for; else say why there is none."""

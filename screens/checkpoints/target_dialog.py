@@ -97,7 +97,7 @@ class TargetDialog(Steady, ModalScreen["Answer | None"]):
             & .problem {{ color: $text-error; display: none; }}
             &.-refused .problem {{ display: block; }}
             & OptionList {{
-                height: auto; max-height: 14; background: $surface; border: none; padding: 0; margin: 1 0;
+                height: auto; background: $surface; border: none; padding: 0; margin: 1 0;
                 scrollbar-size-vertical: 1;
             }}
         }}
@@ -138,8 +138,17 @@ class TargetDialog(Steady, ModalScreen["Answer | None"]):
             yield Static(classes="problem")
 
     def on_mount(self) -> None:
+        self._fit()
         self._list()
         self._ask()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """Leave room for what the choice takes: it is what one decides by."""
+        for options in self.query(OptionList):
+            options.styles.max_height = max(3, self.app.size.height - 15)
 
     @property
     def answer(self) -> Answer:
@@ -219,8 +228,8 @@ class TargetDialog(Steady, ModalScreen["Answer | None"]):
 
 
 def _drawn(tick: Tick, room: int) -> Content:
-    note = plain(tick.note, limit=80)
-    name = truncate(plain(tick.name, limit=200), max(8, room - cell_len(note) - 8))
+    name = truncate(plain(tick.name, limit=200), room - 4)
+    note = truncate(plain(tick.note, limit=200), max(0, room - cell_len(name) - 6))
     box = ("(x)" if tick.ticked else "( )") if tick.group else ("[x]" if tick.ticked else "[ ]")
     gap = " " * max(2, room - cell_len(name) - cell_len(note) - 4)
     style = "bold" if tick.ticked else ""

@@ -317,7 +317,7 @@ class RunsScreen(ConsoleScreen):
             self._field = FilterField()
             await self.mount(self._field, before=self._details)
         self.add_class("-filtering")
-        self._field.input.focus()
+        self.set_focus(self._field.input)  # at once: the next letters are meant for it
 
     def _close_filter(self, *, keep: bool) -> None:
         if self._field is not None:

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -219,6 +220,18 @@ async def test_a_filter_is_written_kept_and_taken_back() -> None:
         await pilot.press("escape")
         await pilot.press("j")
         assert selected(app) == "voice-1@best"
+    assert not app.failures
+
+
+async def test_what_is_typed_in_one_go_is_the_filter_and_no_command() -> None:
+    app = console(a_family())
+    async with app.run_test(size=SIZE) as pilot:
+        await at(pilot, "voice-1@checkpoint-120")
+        for key, character in (("slash", "/"), *((letter, letter) for letter in "pinnedzcoXp")):
+            app.post_message(events.Key(key, character))
+        await until(pilot, lambda: shelf(app).filter == "pinnedzcoXp", "the filter")
+        assert app.screen is shelf(app)
+        assert not shelf(app).folded
     assert not app.failures
 
 
