@@ -28,8 +28,18 @@ _NAMES = {
 }
 
 
-def write_tiny_gguf(path: Path) -> Path:
-    """Write the model in float16, its norms and biases in float32, as llama.cpp's converter does."""
+def write_tiny_gguf(
+    path: Path, *, model: Path = MODEL, template: str | None = None, eos: int | None = None, bos: int | None = None
+) -> Path:
+    """Write the model in float16, its norms and biases in float32, as llama.cpp's converter does.
+
+    Args:
+        path: The file.
+        model: Folder with a fine-tuned one, in bfloat16.
+        template: Instead of the model's own; empty for none.
+        eos: Instead of the token the model stops at.
+        bos: Token that llama.cpp is told to begin every text with; None for none.
+    """
     from gguf import GGUFWriter, TokenType
 
     config = json.loads((MODEL / "config.json").read_text())
@@ -53,10 +63,14 @@ def write_tiny_gguf(path: Path) -> Path:
     writer.add_token_list(tokens)
     writer.add_token_types([TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens])
     writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
-    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"] if eos is None else eos)
+    if bos is not None:
+        writer.add_bos_token_id(bos)
+        writer.add_add_bos_token(True)
     writer.add_pad_token_id(config["pad_token_id"])
-    writer.add_chat_template((MODEL / "chat_template.jinja").read_text())
-    for name, weights in _weights(MODEL / "model.safetensors"):
+    if template != "":
+        writer.add_chat_template(template or (MODEL / "chat_template.jinja").read_text())
+    for name, weights in _weights(model / "model.safetensors"):
         large = weights.ndim > 1
         writer.add_tensor(_gguf_name(name), weights.astype(np.float16 if large else np.float32))
     writer.write_header_to_file()

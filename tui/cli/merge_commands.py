@@ -1,4 +1,4 @@
-"""The command that merges, declared with typer. Parsing only, as in `tui.cli.app`."""
+"""The commands that merge and prove it, declared with typer. Parsing only, as in `tui.cli.app`."""
 
 from __future__ import annotations
 
@@ -49,3 +49,36 @@ def merge(
     asked = module.Asked(model, target, dtype, verify, base, allow_pickle, round(shard * 1e9))
     workspace = root_of(context).workspace
     return partial(module.merge_model, workspace, asked, force=force, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@app.command(help="Prove that a model is the same in every form. Adapter on base, merged folder, GGUF files.")
+def parity(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="The reference: a run, RUN@CHECKPOINT, a folder or a model.", autocompletion=run_names
+        ),
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against", metavar="FORM", help="A .gguf file or a merged folder. Repeatable. Default: a merge."
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option("--prompts", metavar="FILE", help="A prompt on each line. Default: eight of ours.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, max=1024, metavar="N", help="Longest answer.")] = 32,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="NAME", help="Where the base is now. Default: what was trained on.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read weights in .bin files, which are programs. If you trust them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import parity as module
+
+    asked = module.Asked(model, tuple(against or ()), prompts, max_tokens, base, allow_pickle)
+    return partial(module.prove_model, root_of(context).workspace, asked, as_json=as_json)
