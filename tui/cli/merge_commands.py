@@ -63,7 +63,7 @@ def parity(
     against: Annotated[
         list[str] | None,
         typer.Option(
-            "--against", metavar="FORM", help="A .gguf file or a merged folder. Repeatable. Default: a merge."
+            "--against", metavar="FORM", help="A .gguf file or merged folder. Repeatable. Default: a merge."
         ),
     ] = None,
     prompts: Annotated[
