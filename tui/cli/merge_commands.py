@@ -62,9 +62,7 @@ def parity(
     ],
     against: Annotated[
         list[str] | None,
-        typer.Option(
-            "--against", metavar="FORM", help="A .gguf file or merged folder. Repeatable. Default: a merge."
-        ),
+        typer.Option("--against", metavar="FORM", help="A .gguf file or merged folder. Repeatable. Default: a merge."),
     ] = None,
     prompts: Annotated[
         str | None, typer.Option("--prompts", metavar="FILE", help="A prompt on each line. Default: eight of ours.")
