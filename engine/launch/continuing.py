@@ -14,7 +14,7 @@ from engine.config.check import Setting
 from engine.config.load import GivenConfig, load
 from engine.config.resolved import ResolvedConfig, Source, read_sources
 from engine.config.yaml_text import read_file
-from engine.errors import CheckpointError, ConfigError, UsageError
+from engine.errors import CheckpointError, ConfigError, NotFound, UsageError
 from engine.runs import checkpoints, provenance
 from engine.runs.directory import RunDirectory
 from engine.runs.promotion import promoted
@@ -158,9 +158,8 @@ def _model_settings(
         BaseChanged: Another one is written there.
     """
     if name is None or name.preset:
-        found = workspace.model(source.given) if source.kind != "hub" else None
-        same = found is not None and found.source == source.source
-        own: dict[str, Any] = {"model.name": source.given if same or source.kind == "hub" else source.source}
+        named_so = source.kind == "hub" or _means(workspace, source.given, source.source)
+        own: dict[str, Any] = {"model.name": source.given if named_so else source.source}
     else:
         own = {}
         written = workspace.model(str(name.value), str(revision.value) if revision and revision.value else None)
@@ -183,6 +182,14 @@ def _model_settings(
                 )
         own["model.revision"] = source.fingerprint
     return own
+
+
+def _means(workspace: Workspace, name: str, source: str) -> bool:
+    """Whether a name that a run was given leads to the same folder here."""
+    try:
+        return workspace.model(name).source == source
+    except NotFound:
+        return False
 
 
 def _lora_settings(adapter: Adapter) -> dict[str, Any]:

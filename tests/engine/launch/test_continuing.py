@@ -120,6 +120,13 @@ def test_a_copy_of_the_base_under_another_name_is_the_same_base(workspace: Works
     assert settings.settings["model.name"].value == "copy"
 
 
+def test_a_base_that_has_no_name_here_is_named_by_its_folder(workspace: Workspace, tmp_path: Path) -> None:
+    base = write_model(tmp_path / "elsewhere" / "far")
+    save(make_run(workspace.runs, "voice-2", base, SETTINGS), 10)
+    settings, _ = start(workspace, "model: {adapter: voice-2}")
+    assert settings.settings["model.name"].value == str(base)
+
+
 def test_a_base_that_was_changed_is_refused(workspace: Workspace) -> None:
     (workspace.models / "base" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(BaseChanged):
