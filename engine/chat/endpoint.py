@@ -33,7 +33,7 @@ _SLACK = 1 << 20
 _REASONS: Mapping[str, StopReason] = {"length": "length", "max_tokens": "length"}
 _REASONING = ("reasoning_content", "reasoning")
 """Where servers put what a model says to itself: llama.cpp and LM Studio, newer vLLM."""
-_TRIES = 4
+_TRIES = 10
 
 
 class Server(Protocol):

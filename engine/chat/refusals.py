@@ -153,7 +153,7 @@ def optional_parameter(error: Exception, parameters: Mapping[str, Any]) -> str |
 
     if not isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
         return None
-    text = f"{error.message} {_word(error.body, 'param')}"
+    text = f"{error.message} {error.body}"  # FastAPI's `detail` is in the body alone
     if not re.search(
         r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|extra|not permitted|invalid", text, re.I
     ):

@@ -121,6 +121,33 @@ def votes(
     return partial(module.votes, root_of(context).workspace, export=export, force=force, as_json=as_json)
 
 
+@app.command(help="Serve a model with OpenAI's protocol. By an existing server, until ctrl+c.")
+def serve(
+    context: typer.Context,
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="A run, RUN@CHECKPOINT, folder or model; or a .gguf file.", autocompletion=spec_names
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Listened on. Default: this machine alone.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0: a free one.")] = 8000,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="auto, transformers, vllm or llama.cpp.")
+    ] = "auto",
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda:N ... of transformers.")] = (
+        "auto"
+    ),
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import serve as module
+
+    workspace = root_of(context).workspace
+    return partial(module.serve, workspace, spec, backend=backend, host=host, port=port, device=device, as_json=as_json)
+
+
 @lmstudio_app.callback()
 def lmstudio() -> None:
     """Hold the commands together."""

@@ -243,6 +243,16 @@ async def test_what_a_server_does_not_take_is_left_out_and_said() -> None:
     assert asked[2]["max_completion_tokens"] == 9
 
 
+async def test_fields_that_transformers_refuses_are_left_out_as_well() -> None:
+    body = json.dumps({"detail": "Unexpected fields in the request: {'top_k'}"}).encode()
+    async with scripted(
+        [response("422 Unprocessable Entity", body)], [SSE, piece("yes"), piece(reason="stop"), DONE]
+    ) as server:
+        said = await said_by(At(server.url), question(sampling=Sampling(top_k=5)))
+    assert text_of(said) == "yes"
+    assert [each.what.split(" takes ")[1] for each in said if isinstance(each, Progress)] == ["no top_k: left out"]
+
+
 async def test_a_key_goes_to_its_server_and_is_shown_nowhere() -> None:
     async with scripted([error("401 Unauthorized", f"bad key {KEY}")]) as server:
         name = f"FTCONSOLE_API_KEY_127_0_0_1_{server.port}"
