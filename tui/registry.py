@@ -34,5 +34,6 @@ SCREENS = (
         "Every checkpoint, and what can be made of it",
     ),
     ScreenEntry("configure", "Configure", "screens.configure.screen:ConfigureScreen", "The settings of a run to be"),
+    ScreenEntry("chat", "Chat", "screens.chat.screen:ChatScreen", "Two models beside each other, one prompt"),
 )
 """The first is home: leaving it leaves the console."""

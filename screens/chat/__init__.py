@@ -1,0 +1,1 @@
+"""The chat screen: two models, one prompt."""

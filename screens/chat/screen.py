@@ -1,0 +1,321 @@
+"""Two models, one prompt: work asks them, handlers keep what they say, the view draws it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+
+from engine.chat.asking import SIDES, AnswerFailed, AnswerFinished, Progress, Said, Side, TextArrived
+from engine.chat.chat_files import new_conversation
+from engine.chat.session import Session, make_session
+from engine.chat.votes import VERDICTS, Verdict, cast_vote, vote_on
+from engine.errors import UsageError
+from engine.spec import pair_of
+from engine.workspace import Workspace
+from screens.chat.column import Column
+from screens.chat.composer import Composer
+from screens.chat.heads import Heads, PathLine
+from screens.chat.talk import VIEWS, Coming, Talk
+from tui.console_screen import ConsoleScreen
+from tui.display import plain
+from tui.messages import CopyText
+from tui.widgets.cells import Piece
+from tui.widgets.confirm import Confirm
+
+FRAME_SECONDS = 0.1
+"""Between two drawings while answers come. Fifty tokens a second on each side are then ten drawings, not a hundred."""
+
+
+class ChatScreen(ConsoleScreen):
+    """Two models beside each other.
+
+    Args:
+        workspace: Where runs, models and conversations are.
+        clock: `time.monotonic`. For tests that show a moment.
+    """
+
+    TITLE = "Chat"
+    HELP = (
+        "One question, two models. Write below and press Enter; Esc leaves the line, and letters are keys then. "
+        "Nothing is loaded before the first question."
+    )
+    CSS_PATH = "screen.tcss"
+    AUTO_FOCUS = "Composer"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("i,a", "write", "Write", id="chat.write", tooltip="To the line for the question"),
+        Binding("r", "again", "Again", id="chat.again", tooltip="Ask both the last question once more"),
+        Binding("R", "again_here", "Again here", show=False, id="chat.again-here",
+                tooltip="Ask the side that has the focus once more"),
+        Binding("x", "stop_here", "Stop here", show=False, id="chat.stop-here",
+                tooltip="End the answer of the side that has the focus; the other goes on"),
+        Binding("X,ctrl+x", "stop", "Stop", id="chat.stop", tooltip="End both answers where they are"),
+        Binding("v", "view", "View", id="chat.view", tooltip="Markdown, the raw text, or the words that differ"),
+        Binding("1", "vote('left')", "Left", show=False, id="chat.vote-left", tooltip="The left answer is better"),
+        Binding("2", "vote('right')", "Right", show=False, id="chat.vote-right", tooltip="The right answer is better"),
+        Binding("3", "vote('tie')", "Tie", show=False, id="chat.vote-tie", tooltip="Neither is better"),
+        Binding("4", "vote('both-bad')", "Both bad", show=False, id="chat.vote-bad", tooltip="Both are bad"),
+        Binding("y", "copy_answer", "Copy", id="chat.copy", tooltip="Copy the last answer of the side with the focus"),
+    ]  # fmt: skip
+
+    def __init__(self, workspace: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(workspace)
+        self.place = Workspace(workspace)
+        self.clock = clock
+        self.talk = Talk(new_conversation(self.place, "", ""))
+        self.session: Session | None = None
+        self.here: Side = "left"
+        """The side that had the focus last."""
+        self._columns: dict[Side, Column] = {side: Column(side, clock) for side in SIDES}
+        self._heads, self._path, self._composer = Heads(), PathLine(), Composer()
+        self._drawn_at = 0.0
+
+    class Changed(Message):
+        """Something may look different now. Neighbours in the queue are one."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, ChatScreen.Changed)
+
+    # Work
+
+    @work(exclusive=True, group="pair", description="Finding the models", exit_on_error=False)
+    async def pair(self, left: str, right: str) -> None:
+        """Put two models beside each other. Nothing is loaded."""
+        await self._pair(left, right)
+
+    async def _pair(self, left: str, right: str) -> None:
+        models = await asyncio.to_thread(pair_of, self.place, left, right)
+        session = await asyncio.to_thread(make_session, self.place, *models)
+        if self.session is not None:
+            await self.session.close()
+        self.session = session
+        self.talk.conversation = new_conversation(
+            self.place, models[0].given, models[1].given, blind_seed=self.talk.conversation.blind_seed
+        )
+        self.talk.path, self.talk.open = session.path, False
+        self.show_talk()
+
+    async def _loaded(self, session: Session) -> bool:
+        """Load what is needed. Asks first where something trains on the device, or it would not fit."""
+        if self.talk.open:
+            return True
+        needs = await asyncio.to_thread(session.needs)
+        if needs.ask_first and not await self.app.push_screen_wait(
+            Confirm("Load the models all the same?", plain(needs.sentence(), limit=600), yes="Load")
+        ):
+            return False
+        try:
+            async with contextlib.aclosing(session.open()) as opening:
+                async for progress in opening:
+                    self.talk.doing = progress.what
+                    self.show_path()
+            self.talk.open = True
+        finally:
+            self.talk.doing = ""
+            self.show_path()
+        return True
+
+    @work(group="ask", description="Asking the models", exit_on_error=False)
+    async def ask(self, turn: int, sides: tuple[Side, ...]) -> None:
+        """Ask one turn of these columns, and keep what they say."""
+        session, talk = self.session, self.talk
+        if session is None:
+            raise UsageError("No two models are chosen.", remedy="Choose them with < and >.")
+        questions = {side: talk.conversation.question(side, talk.sampling[side], turn=turn) for side in sides}
+        for side in sides:
+            talk.coming[side] = Coming(
+                turn, side, talk.sampling[side], talk.conversation.models[side], self.clock(), doing="waiting"
+            )
+        self.show_talk()
+        try:
+            if not await self._loaded(session):
+                return
+            async with contextlib.aclosing(session.ask(questions)) as saying:
+                async for said in saying:
+                    self.take(said)
+        finally:
+            for side in sides:
+                talk.coming.pop(side, None)
+            self.show_talk()
+
+    def take(self, said: Said) -> None:
+        """Take one thing a side has said."""
+        if isinstance(said, Progress):
+            for side in SIDES if said.side is None else (said.side,):
+                if side in self.talk.coming:
+                    self.talk.coming[side].doing = said.what
+            self.post_message(self.Changed())
+            return
+        coming = self.talk.coming.get(said.side)
+        if coming is None:
+            return
+        if isinstance(said, TextArrived):
+            coming.take(said.text, self.clock())
+            if self.clock() - self._drawn_at >= FRAME_SECONDS:
+                self.post_message(self.Changed())
+        elif isinstance(said, AnswerFinished | AnswerFailed):
+            del self.talk.coming[said.side]
+            self.talk.conversation.take_said(coming.turn, coming.text, said, coming.sampling, model=coming.model)
+            self.show_talk()
+
+    @work(group="stop", description="Stopping an answer", exit_on_error=False)
+    async def end(self, side: Side | None) -> None:
+        """End answers where they are."""
+        if self.session is not None:
+            await self.session.stop(side)
+
+    # Handlers
+
+    def on_mount(self) -> None:
+        self.show_talk()
+        if self.opened_as[1]:
+            left, _, right = self.opened_as[1].partition("\n")
+            self.pair(left, right or "base")
+
+    async def on_unmount(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+        self.talk.conversation.close()
+
+    @on(Changed)
+    def _redraw(self) -> None:
+        if self.app.screen is self:
+            self.show_talk()
+
+    @on(Composer.Sent)
+    def _sent(self, message: Composer.Sent) -> None:
+        if self.talk.answering:
+            self._composer.text = message.text
+            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            return
+        self._composer.asked.append(message.text)
+        turn = self.talk.conversation.say(message.text)
+        for column in self._columns.values():
+            column.at_end = True
+        self.ask(turn.id, SIDES)
+
+    @on(events.DescendantFocus)
+    def _focused(self, event: events.DescendantFocus) -> None:
+        if isinstance(event.widget, Column):
+            self.here = event.widget.place
+        self.show_heads()
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self.show_talk)
+
+    # Keys
+
+    def step_out(self) -> bool:
+        if self.focused is self._composer:
+            self._columns[self.here].focus()
+            return True
+        return False
+
+    def action_write(self) -> None:
+        """Go to the line for the question."""
+        self._composer.focus()
+
+    def action_again(self) -> None:
+        """Ask both once more."""
+        self._again(SIDES)
+
+    def action_again_here(self) -> None:
+        """Ask the side with the focus once more."""
+        last = self.talk.last
+        self._again((self.talk.side_at(self.here, last.id if last is not None else 0),))
+
+    def _again(self, sides: Iterable[Side]) -> None:
+        last = self.talk.last
+        free = tuple(side for side in sides if side not in self.talk.coming)
+        if last is None:
+            self.notify("There is no question yet.", severity="warning")
+        elif free:
+            self.ask(last.id, free)
+
+    def action_stop(self) -> None:
+        """End both answers."""
+        self.end(None)
+
+    def action_stop_here(self) -> None:
+        """End the answer of the side with the focus."""
+        last = self.talk.last
+        if last is not None:
+            self.end(self.talk.side_at(self.here, last.id))
+
+    def action_view(self) -> None:
+        """Look at the answers in the next way."""
+        self.talk.view = VIEWS[(VIEWS.index(self.talk.view) + 1) % len(VIEWS)]
+        self.show_talk()
+
+    def action_vote(self, verdict: str) -> None:
+        """Say which answer is better; names are shown then."""
+        turn = self.talk.to_vote()
+        if turn is None:
+            self.notify("Vote once both have answered.", severity="warning")
+            return
+        chosen: Verdict = next(one for one in VERDICTS if one == verdict)
+        question = self.talk.conversation.question("left", self.talk.sampling["left"], turn=turn.id)
+        vote = vote_on(self.talk.conversation, turn, question, chosen)
+        cast_vote(self.place, vote)
+        self.talk.votes[turn.id] = vote
+        self.show_talk()
+
+    def action_copy_answer(self) -> None:
+        """Copy the last answer of the side with the focus."""
+        last = self.talk.last
+        answer = None if last is None else last.answer(self.talk.side_at(self.here, last.id))
+        if answer is None:
+            self.notify("There is no answer to copy.", severity="warning")
+        else:
+            self.post_message(CopyText(answer.text, "the answer"))
+
+    # View
+
+    def compose_body(self) -> ComposeResult:
+        yield self._heads
+        with Horizontal(id="columns"):
+            yield from self._columns.values()
+        yield self._path
+        yield self._composer
+
+    def show_talk(self) -> None:
+        """Put what is known on screen."""
+        self._drawn_at = self.clock()
+        for side, column in self._columns.items():
+            column.set_class(side == self.here, "-here")
+            column.show(self.talk)
+        self.show_heads()
+        self.show_path()
+
+    def show_heads(self) -> None:
+        """Draw the names."""
+        self._heads.show(self.talk, self.here if isinstance(self.focused, Column) else None)
+
+    def show_path(self) -> None:
+        """Draw the line below the answers."""
+        self._path.show(self._path_pieces())
+
+    def _path_pieces(self) -> list[Piece]:
+        talk = self.talk
+        if talk.doing:
+            return [(plain(talk.doing, limit=300), "a")]
+        turn = talk.to_vote()
+        if talk.blind and turn is not None and not talk.revealed(turn.id):
+            return [("Which is better?  ", "v"), ("1", "k"), (" left  ", " "), ("2", "k"), (" right  ", " "),
+                    ("3", "k"), (" tie  ", " "), ("4", "k"), (" both bad", " ")]  # fmt: skip
+        return [(plain(talk.path, limit=600), "m")] if talk.path else []
+
+    def plain_text(self) -> str:
+        """Return both columns as text."""
+        parts = [f"{plain(self.talk.name_at(side, None))}\n\n{self._columns[side].text()}" for side in SIDES]
+        return "\n\n".join(parts) + "\n"
