@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,10 +18,12 @@ from textual.message import Message
 
 from engine.chat.asking import SIDES, AnswerFailed, AnswerFinished, Progress, Said, Side, TextArrived
 from engine.chat.chat_files import new_conversation
+from engine.chat.conversation import Conversation, Turn
 from engine.chat.session import Session, make_session
 from engine.chat.votes import VERDICTS, Verdict, cast_vote, vote_on
 from engine.errors import UsageError
-from engine.spec import pair_of
+from engine.runs.catalogue import read_catalogue
+from engine.spec import BASE, pair_of
 from engine.workspace import Workspace
 from screens.chat.column import Column
 from screens.chat.composer import Composer
@@ -64,6 +67,46 @@ class ChatScreen(ConsoleScreen):
         Binding("2", "vote('right')", "Right", show=False, id="chat.vote-right", tooltip="The right answer is better"),
         Binding("3", "vote('tie')", "Tie", show=False, id="chat.vote-tie", tooltip="Neither is better"),
         Binding("4", "vote('both-bad')", "Both bad", show=False, id="chat.vote-bad", tooltip="Both are bad"),
+        Binding("w", "reason", "Why", show=False, id="chat.reason", tooltip="Write down why you voted as you did"),
+        Binding("less_than_sign", "ask_for('model', 'left')", "Left model", key_display="<", id="chat.model-left",
+                tooltip="Put another model on the left"),
+        Binding("greater_than_sign", "ask_for('model', 'right')", "Right model", key_display=">",
+                id="chat.model-right", tooltip="Put another model on the right"),
+        Binding("B", "blind", "Blind", id="chat.blind",
+                tooltip="Hide whose answer is whose, shuffled at each turn, until you vote; again: show names"),
+        Binding("n", "next_prompt(1)", "Next", show=False, id="chat.next-prompt",
+                tooltip="Ask the next question of the file"),
+        Binding("p", "next_prompt(-1)", "Previous", show=False, id="chat.previous-prompt",
+                tooltip="Ask the question before it"),
+        Binding("f", "ask_for('prompts')", "From file", show=False, id="chat.prompts",
+                tooltip="Take questions from a file or a suite"),
+        Binding("s", "ask_for('system')", "System", show=False, id="chat.system",
+                tooltip="Write what both sides read before the conversation"),
+        Binding("o", "ask_for('sampling')", "Sampling", id="chat.sampling",
+                tooltip="Temperature, top-p, maximum tokens, seed, stop strings"),
+        Binding("O", "share", "Apart", show=False, id="chat.share",
+                tooltip="Sampling for each side apart, or the same for both"),
+        Binding("e", "ask_for('edit')", "Edit", show=False, id="chat.edit",
+                tooltip="Ask something else instead of the last question"),
+        Binding("E", "ask_for('edit_answer')", "Edit answer", show=False, id="chat.edit-answer",
+                tooltip="Change what the side with the focus is taken to have said"),
+        Binding("b", "ask_for('branch')", "Branch", show=False, id="chat.branch",
+                tooltip="Go on behind an earlier turn"),
+        Binding("left_curly_bracket", "branch(-1)", "Branch before", show=False, id="chat.branch-before",
+                tooltip="To the branch beside this one"),
+        Binding("right_curly_bracket", "branch(1)", "Branch after", show=False, id="chat.branch-after",
+                tooltip="To the next branch beside this one"),
+        Binding("left_square_bracket", "other_answer(-1)", "Answer before", show=False, id="chat.answer-before",
+                tooltip="Of several answers to the last question, the one before"),
+        Binding("right_square_bracket", "other_answer(1)", "Answer after", show=False, id="chat.answer-after",
+                tooltip="Of several answers to the last question, the next"),
+        Binding("c", "fresh", "New", show=False, id="chat.new", tooltip="Begin a new conversation; this one is kept"),
+        Binding("L", "ask_for('reopen')", "Earlier", show=False, id="chat.reopen",
+                tooltip="Go on with an earlier conversation"),
+        Binding("t", "ask_for('tally')", "Votes", show=False, id="chat.votes",
+                tooltip="What the votes add up to; export them as rows for DPO"),
+        Binding("W", "ask_for('to_file')", "To file", show=False, id="chat.to-file",
+                tooltip="Write the conversation as Markdown"),
         Binding("y", "copy_answer", "Copy", id="chat.copy", tooltip="Copy the last answer of the side with the focus"),
     ]  # fmt: skip
 
@@ -92,17 +135,64 @@ class ChatScreen(ConsoleScreen):
         """Put two models beside each other. Nothing is loaded."""
         await self._pair(left, right)
 
+    @work(exclusive=True, group="pair", description="Finding the newest run", exit_on_error=False)
+    async def pair_newest(self) -> None:
+        """Put the newest run that has something to say on the right, and its base on the left."""
+        catalogue = await asyncio.to_thread(read_catalogue, self.place.runs)
+        runs = sorted(catalogue.runs, key=lambda run: -run.summary.created)
+        newest = next((run for run in runs if any(one.fault is None for one in run.checkpoints)), None)
+        if newest is not None:
+            await self._pair(BASE, newest.summary.name)
+
     async def _pair(self, left: str, right: str) -> None:
         models = await asyncio.to_thread(pair_of, self.place, left, right)
         session = await asyncio.to_thread(make_session, self.place, *models)
         if self.session is not None:
             await self.session.close()
         self.session = session
-        self.talk.conversation = new_conversation(
-            self.place, models[0].given, models[1].given, blind_seed=self.talk.conversation.blind_seed
-        )
+        talk = self.talk.conversation
+        given = {"left": models[0].given, "right": models[1].given}
+        if not talk.turns:
+            self.talk.conversation = new_conversation(
+                self.place, given["left"], given["right"], system=talk.system["left"], blind_seed=talk.blind_seed
+            )
+        for side in SIDES:
+            if self.talk.conversation.models[side] != given[side]:
+                self.talk.conversation.set_model(side, given[side])
         self.talk.path, self.talk.open = session.path, False
         self.show_talk()
+
+    async def take_up(self, conversation: Conversation) -> None:
+        """Go on with a conversation that was kept, with its own models."""
+        self.talk.conversation.close()
+        self.talk.conversation, self.talk.votes = conversation, {}
+        if conversation.left_out:
+            self.notify(f"{conversation.left_out} lines of its file could not be read.", severity="warning")
+        self.show_talk()
+        await self._pair(conversation.models["left"], conversation.models["right"])
+
+    @work(exclusive=True, group="question", description="Asking you something", exit_on_error=False)
+    async def question(self, what: str, side: Side | None) -> None:
+        """Ask the user something, and do as he says."""
+        from screens.chat import asking
+
+        if what == "model":
+            await asking.model(self, side or self.here)
+        else:
+            await {
+                "system": asking.system, "edit": asking.edit, "edit_answer": asking.edit_answer,
+                "sampling": asking.sampling, "prompts": asking.prompts, "reopen": asking.reopen,
+                "branch": asking.branch, "tally": asking.tally, "to_file": asking.to_file,
+            }[what](self)  # fmt: skip
+
+    @work(exclusive=True, group="question", description="Asking why", exit_on_error=False)
+    async def ask_why(self, turn: Turn, verdict: Verdict) -> None:
+        """Keep the vote once more, with a reason."""
+        from screens.chat import asking
+
+        reason = await asking.reason(self)
+        if reason is not None:
+            self._vote(turn, verdict, reason)
 
     async def _loaded(self, session: Session) -> bool:
         """Load what is needed. Asks first where something trains on the device, or it would not fit."""
@@ -129,7 +219,9 @@ class ChatScreen(ConsoleScreen):
         """Ask one turn of these columns, and keep what they say."""
         session, talk = self.session, self.talk
         if session is None:
-            raise UsageError("No two models are chosen.", remedy="Choose them with < and >.")
+            raise UsageError(
+                "No two models are chosen.", remedy="Leave the line with Esc, and choose them with < and >."
+            )
         questions = {side: talk.conversation.question(side, talk.sampling[side], turn=turn) for side in sides}
         for side in sides:
             talk.coming[side] = Coming(
@@ -179,7 +271,9 @@ class ChatScreen(ConsoleScreen):
         self.show_talk()
         if self.opened_as[1]:
             left, _, right = self.opened_as[1].partition("\n")
-            self.pair(left, right or "base")
+            self.pair(*((left, right) if right else (BASE, left)))
+        else:
+            self.pair_newest()
 
     async def on_unmount(self) -> None:
         if self.session is not None:
@@ -263,11 +357,107 @@ class ChatScreen(ConsoleScreen):
         if turn is None:
             self.notify("Vote once both have answered.", severity="warning")
             return
-        chosen: Verdict = next(one for one in VERDICTS if one == verdict)
+        self._vote(turn, next(one for one in VERDICTS if one == verdict), "")
+
+    def _vote(self, turn: Turn, verdict: Verdict, reason: str) -> None:
         question = self.talk.conversation.question("left", self.talk.sampling["left"], turn=turn.id)
-        vote = vote_on(self.talk.conversation, turn, question, chosen)
+        vote = vote_on(self.talk.conversation, turn, question, verdict, reason=reason)
         cast_vote(self.place, vote)
         self.talk.votes[turn.id] = vote
+        self.talk.verdicts[turn.id] = verdict
+        self.show_talk()
+
+    def action_reason(self) -> None:
+        """Write down why."""
+        turn = self.talk.to_vote()
+        if turn is None or turn.id not in self.talk.verdicts:
+            self.notify("Vote first, with 1 to 4.", severity="warning")
+        else:
+            self.ask_why(turn, self.talk.verdicts[turn.id])
+
+    def action_ask_for(self, what: str, side: Side | None = None) -> None:
+        """Ask the user something."""
+        if self.talk.answering and what in ("model", "edit", "edit_answer", "branch", "reopen"):
+            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+        else:
+            self.question(what, side)
+
+    def action_blind(self) -> None:
+        """Hide names from the next question on, or show them."""
+        if self.talk.answering:
+            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            return
+        talk = self.talk.conversation
+        seed = None if self.talk.blind else random.SystemRandom().randrange(1 << 31)
+        talk.close()
+        self.talk.conversation = new_conversation(
+            self.place, talk.models["left"], talk.models["right"], system=talk.system["left"], blind_seed=seed
+        )
+        self.talk.votes, self.talk.verdicts = {}, {}
+        self.notify(
+            "A new conversation: names are hidden and sides shuffled at each turn, until you vote with 1 to 4."
+            if seed is not None
+            else "A new conversation, names shown."
+        )
+        self.show_talk()
+
+    def action_fresh(self) -> None:
+        """Begin a new conversation with the same models."""
+        talk = self.talk.conversation
+        if self.talk.answering or not talk.turns:
+            return
+        talk.close()
+        seed = None if talk.blind_seed is None else random.SystemRandom().randrange(1 << 31)
+        self.talk.conversation = new_conversation(
+            self.place, talk.models["left"], talk.models["right"], system=talk.system["left"], blind_seed=seed
+        )
+        self.talk.votes, self.talk.verdicts = {}, {}
+        self.show_talk()
+
+    def action_share(self) -> None:
+        """Set sampling for each side apart, or for both."""
+        self.talk.shared = not self.talk.shared
+        if self.talk.shared:
+            self.talk.sampling["right"] = self.talk.sampling["left"]
+        self.notify("Sampling is the same for both." if self.talk.shared else "Sampling is for each side apart: o.")
+
+    def action_next_prompt(self, step: int) -> None:
+        """Ask a question of the file."""
+        talk = self.talk
+        if not talk.prompts:
+            self.notify("No file of questions is open: f.", severity="warning")
+        elif talk.answering:
+            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+        elif not 0 <= talk.at + step < len(talk.prompts):
+            self.notify("That was the last one." if step > 0 else "That was the first one.")
+        else:
+            talk.at += step
+            prompt = talk.prompts[talk.at]
+            turn = talk.conversation.begin(prompt.text, category=prompt.category, before=prompt.before)
+            self.ask(turn.id, SIDES)
+
+    def action_branch(self, step: int) -> None:
+        """Go to a branch beside this one."""
+        talk = self.talk.conversation
+        for turn in reversed(self.talk.thread):  # the nearest place where there are several
+            branches = talk.branches(turn.id)
+            if len(branches) > 1:
+                at = next(number for number, one in enumerate(branches) if one.id == turn.id)
+                talk.go_to(talk.newest_below(branches[(at + step) % len(branches)].id))
+                self.show_talk()
+                return
+        self.notify("There are no branches: e asks something else instead, b goes on behind an earlier turn.")
+
+    def action_other_answer(self, step: int) -> None:
+        """Show another of several answers to the last question."""
+        turn = self.talk.last
+        side = self.talk.side_at(self.here, turn.id if turn is not None else 0)
+        answers = turn.answers.get(side, ()) if turn is not None else ()
+        if turn is None or len(answers) < 2:
+            self.notify("There is one answer at most: r and R ask again.")
+            return
+        now = turn.shown.get(side, len(answers) - 1)
+        self.talk.conversation.show(turn.id, side, (now + step) % len(answers))
         self.show_talk()
 
     def action_copy_answer(self) -> None:
@@ -313,9 +503,13 @@ class ChatScreen(ConsoleScreen):
         if talk.blind and turn is not None and not talk.revealed(turn.id):
             return [("Which is better?  ", "v"), ("1", "k"), (" left  ", " "), ("2", "k"), (" right  ", " "),
                     ("3", "k"), (" tie  ", " "), ("4", "k"), (" both bad", " ")]  # fmt: skip
-        return [(plain(talk.path, limit=600), "m")] if talk.path else []
+        if self.session is None:
+            return [("Esc, then ", "m"), ("<", "k"), (" and ", "m"), (">", "k"), (" choose the two models", "m")]
+        asked = f"Question {talk.at + 1} of {len(talk.prompts)} (n: next). " if talk.prompts else ""
+        return [(asked, "a"), (plain(talk.path, limit=600), "m")]
 
     def plain_text(self) -> str:
-        """Return both columns as text."""
-        parts = [f"{plain(self.talk.name_at(side, None))}\n\n{self._columns[side].text()}" for side in SIDES]
-        return "\n\n".join(parts) + "\n"
+        """Return the conversation as text."""
+        from screens.chat.twin import twin
+
+        return twin(self.talk, self.clock())

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from engine.chat.asking import SIDES, Sampling, Side
 from engine.chat.conversation import Answer, Conversation, Turn
 from engine.chat.prompts import Prompt
-from engine.chat.votes import Vote, column, is_swapped
+from engine.chat.votes import Verdict, Vote, column, is_swapped
 from tui.display import StreamCleaner
 
 View: TypeAlias = Literal["markdown", "raw", "differences"]
@@ -55,9 +55,13 @@ class Talk:
     conversation: Conversation
     sampling: dict[Side, Sampling] = field(default_factory=lambda: dict.fromkeys(SIDES, Sampling()))
     coming: dict[Side, Coming] = field(default_factory=dict)
+    shared: bool = True
+    """Whether both sides are asked with the same settings."""
     view: View = "markdown"
     votes: dict[int, Vote] = field(default_factory=dict)
     """Of this sitting, by turn: names are shown from then on."""
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    """How they were cast, by place on the screen."""
     prompts: Sequence[Prompt] = ()
     """Of a file, to be gone through."""
     at: int = -1
