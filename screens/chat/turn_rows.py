@@ -71,7 +71,7 @@ def _compared(text: str, other: str, width: int) -> list[list[Piece]]:
     matcher = difflib.SequenceMatcher(None, [w.strip() for w in mine], [w.strip() for w in theirs], autojunk=False)
     pieces: list[Piece] = []
     for kind, start, end, _, _ in matcher.get_opcodes():
-        pieces += [(word, " " if kind == "equal" else "t") for word in mine[start:end]]
+        pieces += [(word, "m" if kind == "equal" else "v") for word in mine[start:end]]
     rows: list[list[Piece]] = []
     line: list[Piece] = []
     for word, style in pieces:

@@ -29,8 +29,8 @@ def twin(talk: Talk, now: float) -> str:
             elif answer is not None:
                 error = f"\n{_text(str(answer.error.get('message', '')))}" if answer.error else ""
                 parts.append(f"{name} ({figures(answer)}):\n{_text(answer.text)}{error}")
-        if (vote := talk.votes.get(turn.id)) is not None:
-            parts.append(f"Your vote: {vote.verdict}")
+        if (verdict := talk.verdicts.get(turn.id)) is not None:
+            parts.append(f"Your vote: {verdict}")
     parts.append(f"Sampling: {as_text(talk.sampling['left'])}")
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
