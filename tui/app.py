@@ -40,7 +40,7 @@ class ConsoleApp(SteadyApp):
 
     Args:
         workspace: Folder with `datasets/`, `models/` and `runs/`.
-        opening: "runs", or the name of the run to open live.
+        opening: "runs", the name of the run to open live, or the name of a screen and its subject.
         settings: What the user chose.
         terminal: What can be drawn with, from `tui.terminal.contract.examine`.
         screens: What can be opened; the first is home.
@@ -78,7 +78,7 @@ class ConsoleApp(SteadyApp):
     def __init__(
         self,
         workspace: Path,
-        opening: str = "runs",
+        opening: str | tuple[str, str | None] = "runs",
         settings: Settings | None = None,
         terminal: Terminal | None = None,
         screens: Sequence[ScreenEntry] = SCREENS,
@@ -118,7 +118,10 @@ class ConsoleApp(SteadyApp):
 
     def get_default_screen(self) -> Screen[Any]:
         home = self.screen_entries[0]
-        if self._opening == home.name:
+        if isinstance(self._opening, tuple):
+            name, subject = self._opening
+            screen = self._make(self._entry(name), subject)
+        elif self._opening == home.name:
             screen = self._make(home, None)
         else:
             screen = self._make(self._entry("live"), self._opening)
@@ -152,7 +155,9 @@ class ConsoleApp(SteadyApp):
     def open_screen(self, name: str, run: str | None = None) -> None:
         """Go back to a screen that is open, or open it on top."""
         for depth, screen in enumerate(self.screen_stack):
-            if isinstance(screen, ConsoleScreen) and screen.opened_as == (name, run):
+            if not isinstance(screen, ConsoleScreen) or screen.opened_as[0] != name:
+                continue
+            if screen.opened_as[1] == run or screen.take_subject(run):
                 for _ in self.screen_stack[depth + 1 :]:
                     self.pop_screen()
                 return

@@ -105,6 +105,11 @@ class ConsoleScreen(Steady, Screen[None]):
         """Leave the innermost thing that is open on this screen. False: there was none."""
         return False
 
+    def take_subject(self, subject: str | None) -> bool:
+        """Show something else, where a screen that is open is asked for with another subject. False: open another."""
+        del subject
+        return False
+
     # The frame
 
     @property

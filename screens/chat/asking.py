@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ async def model(screen: ChatScreen, side: Side) -> None:
     )  # fmt: skip
     if answer is not None:
         other = screen.talk.conversation.models["right" if side == "left" else "left"] or BASE
-        screen.pair(*((answer, other) if side == "left" else (other, answer)))
+        screen.change_pair(*((answer, other) if side == "left" else (other, answer)))
 
 
 def _models(screen: ChatScreen) -> list[Choice]:
@@ -266,8 +265,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise write_error(path, error) from error
-
-
-def new_seed() -> int:
-    """Return what the sides are shuffled by."""
-    return random.SystemRandom().randrange(1 << 31)

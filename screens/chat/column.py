@@ -12,9 +12,12 @@ from textual.message import Message
 from engine.chat.asking import Side
 from engine.chat.conversation import Turn
 from screens.chat.talk import Talk
-from screens.chat.turn_rows import ComingRows, answer_rows, name_row, question_rows, text_of
+from screens.chat.turn_rows import ComingRows, answer_rows, first_rows, name_row, question_rows, shown_number, text_of
 from tui.widgets.cells import Piece
 from tui.widgets.frame_view import FrameView
+
+_JUMPS = 3
+"""Jumps to a page while an answer comes. At one row a time, 2 x 50 tokens/s sent some 30 kB/s."""
 
 
 class Column(FrameView):
@@ -38,22 +41,36 @@ class Column(FrameView):
     class Scrolled(Message):
         """Somebody has scrolled it."""
 
-        def __init__(self, place: Side, y: int, *, at_end: bool) -> None:
-            self.place, self.y, self.at_end = place, y, at_end
+        def __init__(self, place: Side) -> None:
+            self.place = place
             super().__init__()
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, Column.Scrolled) and message.place == self.place
 
     def __init__(self, place: Side, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name=f"the {place} side", id=place)
         self.place = place
         self.clock = clock
+        self.beside: Column | None = None
+        """The other side, beside which turns are kept."""
+        self._placing = False
+        """Whether it is scrolled by us, and not by somebody."""
         self.mark = "❯"
         self.at_end = True
         """Nobody has scrolled back."""
         self._talk: Talk | None = None
-        self._kept: dict[object, list[list[Piece]]] = {}
-        """Rows of finished turns, by everything they depend on."""
+        self._kept: dict[int, tuple[object, list[list[Piece]]]] = {}
+        """Rows of finished turns, with everything they depend on."""
+        self._settled: tuple[object, list[list[Piece]]] = (None, [])
+        """Rows of all turns before the one that is being answered, with everything they depend on."""
         self._coming: tuple[object, ComingRows] | None = None
-        self._rows: list[list[Piece]] = []
+        self._tail: list[list[Piece]] = []
+        """Rows of the turn that is being answered."""
+        self._blank = 0
+        """Empty rows below, to be written on: an answer that scrolled with each row would send the pane each time."""
+        self._starts: dict[int, int] = {}
+        """Turn -> its first row."""
 
     def show(self, talk: Talk) -> None:
         """Draw what is known now; what has not changed is not sent."""
@@ -61,72 +78,117 @@ class Column(FrameView):
         width = self.scrollable_content_region.width
         if not width:
             return
-        self._rows = self.rows_at(width)
         at_end = self.at_end
+        self._lay_out(talk, width)
+        self._blank = self._room_below(talk) if at_end else 0
         self.fit()
         if at_end:
-            self.scroll_end(animate=False, immediate=True, force=True)
-            self.at_end = True
+            self._place(self.max_scroll_y)
         self.redraw()
 
-    def rows_at(self, width: int) -> list[list[Piece]]:
-        """Return all rows at a width."""
-        talk = self._talk
-        if talk is None:
-            return []
-        rows: list[list[Piece]] = []
-        kept: dict[object, list[list[Piece]]] = {}
-        for turn in talk.thread:
-            key = self._key(talk, turn, width)
-            found = self._kept.get(key)
-            if found is None:
-                found = self._turn_rows(talk, turn, width)
-            if turn.id not in {one.turn for one in talk.coming.values()}:
-                kept[key] = found
-            rows += found
-        self._kept = kept
-        return rows
+    def _place(self, y: float) -> None:
+        at_end = self.at_end
+        self._placing = True
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)
+        self._placing, self.at_end = False, at_end
 
-    def _key(self, talk: Talk, turn: Turn, width: int) -> object:
-        side = talk.side_at(self.place, turn.id)
-        other = turn.answer("right" if side == "left" else "left") if talk.view == "differences" else None
-        coming = talk.coming.get(side)
-        under_way = coming is not None and coming.turn == turn.id
-        return (
-            turn.id, side, id(turn.answer(side)), id(other), talk.view, talk.revealed(turn.id), width,
-            self.clock() if under_way else None, len(coming.shown) if coming is not None and under_way else 0,
-        )  # fmt: skip
+    def _room_below(self, talk: Talk) -> int:
+        """Return how many empty rows stand below an answer that grows."""
+        over = len(self._settled[1]) + len(self._tail) - self.page
+        if over <= 0 or not talk.coming:
+            return 0
+        jump = max(2, self.page // _JUMPS)
+        return -over % jump
+
+    def _lay_out(self, talk: Talk, width: int) -> None:
+        thread = talk.thread
+        under_way = {coming.turn for coming in talk.coming.values()}
+        live = next((at for at, turn in enumerate(thread) if turn.id in under_way), len(thread))
+        beside = self._width_beside()
+        # A turn that has changed is another object, so this compares a pointer for each.
+        seen = (thread[:live], talk.view, width, beside, talk.blind, dict(talk.verdicts), dict(talk.names))
+        if self._settled[0] != seen:
+            rows: list[list[Piece]] = []
+            self._starts = {}
+            for turn in thread[:live]:
+                self._starts[turn.id] = len(rows)
+                rows += self._rows_of(talk, turn, width)
+                if self.beside is not None and beside:  # a question stands on one row on both sides
+                    end = self._starts[turn.id] + len(self.beside._rows_of(talk, turn, beside))
+                    rows += [[] for _ in range(end - len(rows))]
+            self._settled = seen, rows
+            here = {turn.id for turn in thread}
+            self._kept = {turn: kept for turn, kept in self._kept.items() if turn in here}
+        self._tail = []
+        for turn in thread[live:]:
+            self._starts[turn.id] = len(self._settled[1]) + len(self._tail)
+            self._tail += self._turn_rows(talk, turn, width)
+        if not thread:
+            self._tail = first_rows(self.place, width)
+
+    def _width_beside(self) -> int:
+        """Return the width of the other column; 0 where it is not shown."""
+        shown = self.beside is not None and self.display and self.beside.display
+        return self.beside.scrollable_content_region.width if self.beside is not None and shown else 0
+
+    def _rows_of(self, talk: Talk, turn: Turn, width: int) -> list[list[Piece]]:
+        """Return the rows of a finished turn; they are laid out once."""
+        key = (turn, talk.view, width, talk.blind, talk.verdicts.get(turn.id), self._named(talk, turn))
+        found = self._kept.get(turn.id)
+        if found is None or found[0] != key:
+            found = self._kept[turn.id] = key, self._turn_rows(talk, turn, width)
+        return found[1]
+
+    def _named(self, talk: Talk, turn: Turn) -> bool:
+        """Return whether a turn says whose answer it holds: where that is not what the head says."""
+        return talk.blind or talk.name_at(self.place, turn) != talk.head_at(self.place)
 
     def _turn_rows(self, talk: Talk, turn: Turn, width: int) -> list[list[Piece]]:
         side = talk.side_at(self.place, turn.id)
+        hidden = not talk.revealed(turn.id)
         rows = [*question_rows(turn, width, self.mark), []]
-        if talk.blind:
+        if self._named(talk, turn) or turn.id in talk.verdicts:
             rows.append(name_row(talk, turn, self.place, width))
         coming = talk.coming.get(side)
         if coming is not None and coming.turn == turn.id:
             key = (turn.id, side, coming.began, width)
             if self._coming is None or self._coming[0] != key:
                 self._coming = key, ComingRows(width)
-            rows += self._coming[1].rows(coming, self.clock())
+            rows += self._coming[1].rows(coming, self.clock(), hidden=hidden)
         elif (answer := turn.answer(side)) is not None:
-            rows += answer_rows(answer, turn.answer("right" if side == "left" else "left"), width, talk.view)
+            other = turn.answer("right" if side == "left" else "left")
+            rows += answer_rows(answer, other, width, talk.view, hidden=hidden)
+            if len(turn.answers[side]) > 1:
+                rows.append([(f"answer {shown_number(turn, side)} of {len(turn.answers[side])}: [ and ]", "m")])
         else:
-            rows.append([("(not asked)", "m")])
+            rows.append([("(not asked: r asks again)", "m")])
         return [*rows, []]
+
+    def turn_at(self, row: int) -> tuple[int, int] | None:
+        """Return the turn a row belongs to, and how far below its beginning it is."""
+        found = None
+        for turn, start in self._starts.items():
+            if start <= row:
+                found = turn, row - start
+        return found
 
     def text(self) -> str:
         """What the column says, as plain text."""
-        return text_of(self.rows_at(100))
+        return text_of([*self._settled[1], *self._tail])
 
     # Drawing
 
     @property
     def num_rows(self) -> int:
-        return len(self._rows)
+        return len(self._settled[1]) + len(self._tail) + self._blank
 
     def pieces(self, row: int, width: int) -> Sequence[Piece]:
         del width
-        return self._rows[row]
+        settled = self._settled[1]
+        if row < len(settled):
+            return settled[row]
+        row -= len(settled)
+        return self._tail[row] if row < len(self._tail) else ()
 
     def on_resize(self) -> None:
         if self._talk is not None:
@@ -136,20 +198,32 @@ class Column(FrameView):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        self.at_end = round(new_value) >= self.max_scroll_y
+        if not self._placing and round(old_value) != round(new_value):
+            self.at_end = round(new_value) >= self.max_scroll_y
+            self.post_message(self.Scrolled(self.place))
 
-    def _go(self, y: float) -> None:
-        self.scroll_to(y=y, animate=False, immediate=True, force=True)
-        self.post_message(self.Scrolled(self.place, round(self.scroll_y), at_end=self.at_end))
+    def follow(self, other: Column) -> None:
+        """Scroll to the turn that stands at the top of the other column."""
+        self.at_end = other.at_end
+        found = other.turn_at(round(other.scroll_y))
+        if self.at_end or found is None:
+            self._place(self.max_scroll_y if self.at_end else 0)
+            return
+        turn, below = found
+        start = self._starts.get(turn, 0)
+        end = min((row for row in self._starts.values() if row > start), default=self.num_rows)
+        self._place(min(start + below, end - 1))
 
     def action_scroll_rows(self, rows: int) -> None:
         """Scroll by rows."""
-        self._go(self.scroll_y + rows)
+        self.scroll_to(y=self.scroll_y + rows, animate=False, immediate=True, force=True)
 
     def action_scroll_pages(self, pages: int) -> None:
         """Scroll by pages."""
-        self._go(self.scroll_y + pages * max(1, self.page - 1))
+        self.action_scroll_rows(pages * max(1, self.page - 1))
 
     def action_scroll_edge(self, end: int) -> None:
         """Scroll to the beginning, or to the end and stay there."""
-        self._go(self.max_scroll_y if end else 0)
+        self.scroll_to(y=self.max_scroll_y if end else 0, animate=False, immediate=True, force=True)
+        if end:
+            self.at_end = True

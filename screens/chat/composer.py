@@ -17,7 +17,9 @@ class Composer(TextArea):
 
     HELP = "Enter asks both sides; ctrl+j begins another line; Esc goes to the answers, where letters are keys."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j", "newline", "New line", show=False, id="chat.newline", tooltip="Begin another line"),
+        Binding("enter", "send", "Ask both", id="chat.send", tooltip="Ask both sides what is written"),
+        Binding("escape", "screen.step_out", "Keys", id="chat.keys", tooltip="To the answers, where letters are keys"),
+        Binding("ctrl+j", "newline", "New line", id="chat.newline", tooltip="Begin another line"),
         Binding("ctrl+up", "recall(-1)", "Question before", show=False, id="chat.recall-before",
                 tooltip="Write what was asked before once more"),
         Binding("ctrl+down", "recall(1)", "Question after", show=False, id="chat.recall-after",
@@ -42,10 +44,7 @@ class Composer(TextArea):
         if event.key == "enter":
             event.stop()
             event.prevent_default()
-            if self.text.strip():
-                self.post_message(self.Sent(self.text))
-                self.clear()
-                self._recalled = 0
+            self.action_send()
             return
         if event.key == "escape":  # a TextArea would keep it
             event.stop()
@@ -53,6 +52,13 @@ class Composer(TextArea):
             await self.screen.run_action("step_out")
             return
         await super()._on_key(event)
+
+    def action_send(self) -> None:
+        """Ask both sides."""
+        if self.text.strip():
+            self.post_message(self.Sent(self.text))
+            self.clear()
+            self._recalled = 0
 
     def action_newline(self) -> None:
         """Begin another line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.chat.asking import SIDES, Side
+from engine.chat.asking import Side
 from screens.chat.talk import Talk
 from tui.display import plain, truncate
 from tui.widgets.cells import Cells, Piece, cut, length
@@ -16,10 +16,12 @@ class Heads(Cells):
         self._talk: Talk | None = None
         self.here: Side | None = None
         """The side that has the focus."""
+        self.alone = False
+        """Whether there is room for one column only."""
 
-    def show(self, talk: Talk, here: Side | None) -> None:
+    def show(self, talk: Talk, here: Side | None, *, alone: bool = False) -> None:
         """Draw what is known now."""
-        self._talk, self.here = talk, here
+        self._talk, self.here, self.alone = talk, here, alone
         self.redraw()
 
     def pieces(self, width: int, height: int) -> list[list[Piece]]:
@@ -27,16 +29,19 @@ class Heads(Cells):
         talk = self._talk
         if talk is None:
             return [[]]
-        half = (width - 1) // 2
-        row: list[Piece] = []
-        for side, room in zip(SIDES, (half, width - half - 1), strict=True):
-            last = talk.last
-            name = plain(talk.name_at(side, last.id if last is not None else None), limit=200)
-            mark = "▌" if side == self.here else " "
-            state = " …" if talk.side_at(side, last.id if last is not None else 0) in talk.coming else ""
-            head = cut([(mark, "a"), (truncate(name, room - 4, keep="ends"), "k"), (state, "m")], room)
-            row += [*head, (" " * (room - length(head) + (side == "left")), " ")]
-        return [row]
+        if self.alone:
+            return [self._head(talk, self.here or "left", width)]
+        half = width // 2
+        left = self._head(talk, "left", half - 1)
+        return [[*left, (" " * (half - 1 - length(left)), " "), ("│", "o"), *self._head(talk, "right", width - half)]]
+
+    def _head(self, talk: Talk, place: Side, room: int) -> list[Piece]:
+        last = talk.last
+        answers = talk.side_at(place, last.id if last is not None else 0) in talk.coming
+        mark = "▌" if place == self.here else " "
+        name = truncate(plain(talk.head_at(place), limit=200), room - 14, keep="ends")
+        there = f"  {'left' if place == 'left' else 'right'}, tab: the other" if self.alone else ""
+        return cut([(mark, "a"), (name, "k"), (" …" if answers else "", "m"), (there, "m")], room)
 
 
 class PathLine(Cells):

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any, ClassVar
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Markdown
+from rich.markdown import CodeBlock, Heading, Markdown
 from rich.segment import Segment
 from rich.style import Style
 from rich.theme import Theme
@@ -36,8 +36,16 @@ class _Code(CodeBlock):
                 yield Segment.line()
 
 
+class _Heading(Heading):
+    """A heading where the text begins, whatever its level."""
+
+    LEVEL_ALIGN: ClassVar[dict[str, Any]] = {}
+
+
 class _Markdown(Markdown):
-    elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "fence": _Code, "code_block": _Code}
+    elements: ClassVar[dict[str, Any]] = {
+        **Markdown.elements, "fence": _Code, "code_block": _Code, "heading_open": _Heading,
+    }  # fmt: skip
 
 
 def markdown_rows(text: str, width: int) -> list[list[Piece]]:
@@ -53,12 +61,13 @@ def markdown_rows(text: str, width: int) -> list[list[Piece]]:
         highlight=False, legacy_windows=False, force_terminal=False,
     )  # fmt: skip
     lines = console.render_lines(_Markdown(text, hyperlinks=False), pad=False)
-    rows = [[(piece.text, _code(piece.style)) for piece in line if piece.text] for line in lines]
-    while rows and not "".join(text for text, _ in rows[-1]).strip():
-        rows.pop()
-    while rows and not "".join(text for text, _ in rows[0]).strip():
-        rows.pop(0)
-    return rows
+    rows: list[list[Piece]] = []
+    for line in lines:
+        row = [(piece.text, _code(piece.style)) for piece in line if piece.text]
+        blank = not "".join(text for text, _ in row).strip()
+        if not blank or (rows and rows[-1]):  # one empty row is enough to part two things
+            rows.append([] if blank else row)
+    return rows[:-1] if rows and not rows[-1] else rows
 
 
 def _code(style: Style | None) -> str:

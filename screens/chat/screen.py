@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,15 +16,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.timer import Timer
 
-from engine.chat.asking import SIDES, AnswerFailed, AnswerFinished, Progress, Said, Side, TextArrived
+from engine.chat.asking import SIDES, AnswerFailed, AnswerFinished, Progress, Said, Sampling, Side, TextArrived
 from engine.chat.chat_files import new_conversation
 from engine.chat.conversation import Conversation, Turn
+from engine.chat.needs import Needs, needs_of
+from engine.chat.placing import LoadOptions
 from engine.chat.session import Session, make_session
-from engine.chat.votes import VERDICTS, Verdict, cast_vote, vote_on
-from engine.errors import UsageError
+from engine.chat.votes import VERDICTS, Verdict, cast_vote, read_votes, vote_on
+from engine.errors import EngineError, UsageError
 from engine.runs.catalogue import read_catalogue
-from engine.spec import BASE, pair_of
+from engine.spec import BASE, Endpoint, LocalModel, pair_of
 from engine.workspace import Workspace
 from screens.chat.column import Column
 from screens.chat.composer import Composer
@@ -35,8 +39,26 @@ from tui.messages import CopyText
 from tui.widgets.cells import Piece
 from tui.widgets.confirm import Confirm
 
-FRAME_SECONDS = 0.1
-"""Between two drawings while answers come. Fifty tokens a second on each side are then ten drawings, not a hundred."""
+FRAME_SECONDS = 0.2
+"""Between two drawings while answers come. Fifty tokens a second on each side are then five drawings, not a hundred."""
+WAITING_SECONDS = 1.0
+"""Between two drawings while nothing comes: only how long that has been is new."""
+_WAIT = "Wait for the answers, or stop them with X."
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the first conversation has, where the command line says so."""
+
+    blind: bool = False
+    system: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    load: LoadOptions = field(default_factory=LoadOptions)
+
+
+def new_seed() -> int:
+    """Return what the sides are shuffled by."""
+    return random.SystemRandom().randrange(1 << 31)
 
 
 class ChatScreen(ConsoleScreen):
@@ -44,13 +66,15 @@ class ChatScreen(ConsoleScreen):
 
     Args:
         workspace: Where runs, models and conversations are.
+        begin: What the first conversation has; None for the usual.
+        talk: What is shown instead, with no model behind it. For tests.
         clock: `time.monotonic`. For tests that show a moment.
     """
 
     TITLE = "Chat"
     HELP = (
         "One question, two models. Write below and press Enter; Esc leaves the line, and letters are keys then. "
-        "Nothing is loaded before the first question."
+        "Esc once more stops answers that are coming. Nothing is loaded before the first question."
     )
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "Composer"
@@ -61,7 +85,11 @@ class ChatScreen(ConsoleScreen):
                 tooltip="Ask the side that has the focus once more"),
         Binding("x", "stop_here", "Stop here", show=False, id="chat.stop-here",
                 tooltip="End the answer of the side that has the focus; the other goes on"),
-        Binding("X,ctrl+x", "stop", "Stop", id="chat.stop", tooltip="End both answers where they are"),
+        Binding("X,ctrl+x", "stop", "Stop", id="chat.stop", tooltip="End both answers where they are; so does Esc"),
+        Binding("l", "apart", "Scroll apart", show=False, id="chat.apart",
+                tooltip="Scroll each side for itself, or both together, turn by turn"),
+        Binding("tab", "next_pane(1)", "Next pane", show=False, id="chat.next"),
+        Binding("shift+tab", "next_pane(-1)", "Previous pane", show=False, id="chat.previous"),
         Binding("v", "view", "View", id="chat.view", tooltip="Markdown, the raw text, or the words that differ"),
         Binding("1", "vote('left')", "Left", show=False, id="chat.vote-left", tooltip="The left answer is better"),
         Binding("2", "vote('right')", "Right", show=False, id="chat.vote-right", tooltip="The right answer is better"),
@@ -110,17 +138,38 @@ class ChatScreen(ConsoleScreen):
         Binding("y", "copy_answer", "Copy", id="chat.copy", tooltip="Copy the last answer of the side with the focus"),
     ]  # fmt: skip
 
-    def __init__(self, workspace: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        begin: Beginning | None = None,
+        *,
+        talk: Talk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(workspace)
+        begin = begin or Beginning()
         self.place = Workspace(workspace)
         self.clock = clock
-        self.talk = Talk(new_conversation(self.place, "", ""))
+        seed = new_seed() if begin.blind else None
+        self._looks_for_models = talk is None
+        self.talk = talk or Talk(
+            new_conversation(self.place, "", "", system=begin.system, blind_seed=seed),
+            dict.fromkeys(SIDES, begin.sampling),
+        )
         self.session: Session | None = None
         self.here: Side = "left"
         """The side that had the focus last."""
         self._columns: dict[Side, Column] = {side: Column(side, clock) for side in SIDES}
+        self._columns["left"].beside, self._columns["right"].beside = self._columns["right"], self._columns["left"]
         self._heads, self._path, self._composer = Heads(), PathLine(), Composer()
+        self.models: dict[Side, LocalModel | Endpoint] = {}
+        """What answers."""
+        self.load = begin.load
+        self.scrolls_together = True
         self._drawn_at = 0.0
+        self._due: Timer | None = None
+        """Draws what has come since."""
+        self._waiting: Timer | None = None
 
     class Changed(Message):
         """Something may look different now. Neighbours in the queue are one."""
@@ -145,13 +194,43 @@ class ChatScreen(ConsoleScreen):
             await self._pair(BASE, newest.summary.name)
 
     async def _pair(self, left: str, right: str) -> None:
-        models = await asyncio.to_thread(pair_of, self.place, left, right)
-        session = await asyncio.to_thread(make_session, self.place, *models)
-        if self.session is not None:
-            await self.session.close()
-        self.session = session
+        found = await asyncio.to_thread(pair_of, self.place, left, right)
+        models: dict[Side, LocalModel | Endpoint] = dict(zip(SIDES, found, strict=True))
+        wanted = await asyncio.to_thread(make_session, self.place, *found, load=self.load)
+        changed = [side for side in SIDES if models[side] != self.models.get(side)]
+        if self.session is not None and self.talk.open and self.session.options == wanted.options and len(changed) < 2:
+            for side in changed:
+                if not await self._switched(self.session, wanted, side, models[side]):
+                    return
+        else:
+            before, self.session, self.talk.open = self.session, wanted, False
+            if before is not None:
+                await before.close()
+        self.models = models
+        self._take_names()
+        self.talk.path = self.session.path
+        self.show_talk()
+
+    async def _switched(self, session: Session, wanted: Session, side: Side, model: LocalModel | Endpoint) -> bool:
+        """Put another model on a side of what is loaded; what is there already stays in memory."""
+        needs = await asyncio.to_thread(needs_of, self.place, wanted.pair, wanted.options, session.loaded)
+        if needs.ask_first and not await self._said_yes(needs):
+            return False
+        try:
+            async with contextlib.aclosing(session.switch(side, model)) as switching:
+                async for progress in switching:
+                    self.talk.doing = progress.what
+                    self.show_path()
+        finally:
+            self.talk.doing = ""
+            self.show_path()
+        return True
+
+    def _take_names(self) -> None:
+        """Write down which models answer from now on."""
         talk = self.talk.conversation
-        given = {"left": models[0].given, "right": models[1].given}
+        given = {side: self.models[side].given for side in SIDES}
+        self.talk.names = {side: self.models[side].label for side in SIDES}
         if not talk.turns:
             self.talk.conversation = new_conversation(
                 self.place, given["left"], given["right"], system=talk.system["left"], blind_seed=talk.blind_seed
@@ -159,13 +238,16 @@ class ChatScreen(ConsoleScreen):
         for side in SIDES:
             if self.talk.conversation.models[side] != given[side]:
                 self.talk.conversation.set_model(side, given[side])
-        self.talk.path, self.talk.open = session.path, False
-        self.show_talk()
 
     async def take_up(self, conversation: Conversation) -> None:
         """Go on with a conversation that was kept, with its own models."""
         self.talk.conversation.close()
-        self.talk.conversation, self.talk.votes = conversation, {}
+        self.talk.conversation, self.talk.names = conversation, {}
+        votes, _ = await asyncio.to_thread(read_votes, self.place)
+        self.talk.take_votes(votes)
+        self._composer.asked = [turn.prompt for turn in conversation.thread]
+        for column in self._columns.values():
+            column.at_end = True
         if conversation.left_out:
             self.notify(f"{conversation.left_out} lines of its file could not be read.", severity="warning")
         self.show_talk()
@@ -199,9 +281,7 @@ class ChatScreen(ConsoleScreen):
         if self.talk.open:
             return True
         needs = await asyncio.to_thread(session.needs)
-        if needs.ask_first and not await self.app.push_screen_wait(
-            Confirm("Load the models all the same?", plain(needs.sentence(), limit=600), yes="Load")
-        ):
+        if needs.ask_first and not await self._said_yes(needs):
             return False
         try:
             async with contextlib.aclosing(session.open()) as opening:
@@ -214,6 +294,11 @@ class ChatScreen(ConsoleScreen):
             self.show_path()
         return True
 
+    async def _said_yes(self, needs: Needs) -> bool:
+        return bool(
+            await self.app.push_screen_wait(Confirm("Load the models all the same?", needs.sentence(), yes="Load"))
+        )
+
     @work(group="ask", description="Asking the models", exit_on_error=False)
     async def ask(self, turn: int, sides: tuple[Side, ...]) -> None:
         """Ask one turn of these columns, and keep what they say."""
@@ -225,7 +310,7 @@ class ChatScreen(ConsoleScreen):
         questions = {side: talk.conversation.question(side, talk.sampling[side], turn=turn) for side in sides}
         for side in sides:
             talk.coming[side] = Coming(
-                turn, side, talk.sampling[side], talk.conversation.models[side], self.clock(), doing="waiting"
+                turn, side, talk.sampling[side], talk.name_of(side), self.clock(), doing="waiting"
             )
         self.show_talk()
         try:
@@ -234,6 +319,9 @@ class ChatScreen(ConsoleScreen):
             async with contextlib.aclosing(session.ask(questions)) as saying:
                 async for said in saying:
                     self.take(said)
+        except EngineError as error:  # what cannot be loaded is an answer that failed, and the conversation goes on
+            for side in [side for side in sides if side in talk.coming]:
+                self.take(AnswerFailed(side, error))
         finally:
             for side in sides:
                 talk.coming.pop(side, None)
@@ -251,13 +339,25 @@ class ChatScreen(ConsoleScreen):
         if coming is None:
             return
         if isinstance(said, TextArrived):
+            begins = coming.first is None
             coming.take(said.text, self.clock())
-            if self.clock() - self._drawn_at >= FRAME_SECONDS:
-                self.post_message(self.Changed())
+            self._draw_soon(at_once=begins)
         elif isinstance(said, AnswerFinished | AnswerFailed):
             del self.talk.coming[said.side]
             self.talk.conversation.take_said(coming.turn, coming.text, said, coming.sampling, model=coming.model)
             self.show_talk()
+
+    def _draw_soon(self, *, at_once: bool = False) -> None:
+        """Draw what has come: five times a second, and the first of it at once."""
+        left = FRAME_SECONDS - (self.clock() - self._drawn_at)
+        if at_once or left <= 0:
+            self.post_message(self.Changed())
+        elif self._due is None:
+            self._due = self.set_timer(left, self._draw_due)
+
+    def _draw_due(self) -> None:
+        self._due = None
+        self.post_message(self.Changed())
 
     @work(group="stop", description="Stopping an answer", exit_on_error=False)
     async def end(self, side: Side | None) -> None:
@@ -268,17 +368,42 @@ class ChatScreen(ConsoleScreen):
     # Handlers
 
     def on_mount(self) -> None:
+        self._waiting = self.set_interval(WAITING_SECONDS, self._wait_on, pause=True)
         self.show_talk()
-        if self.opened_as[1]:
-            left, _, right = self.opened_as[1].partition("\n")
-            self.pair(*((left, right) if right else (BASE, left)))
-        else:
+        if self.opened_as[1] is not None:
+            self.take_subject(self.opened_as[1])
+        elif self._looks_for_models:
             self.pair_newest()
+
+    def take_subject(self, subject: str | None) -> bool:
+        """Put a pair on the screen: "LEFT\\nRIGHT", or "RIGHT" against its base."""
+        if subject is not None:
+            left, _, right = subject.partition("\n")
+            self.opened_as = (self.opened_as[0], subject)
+            self.change_pair(*((left, right) if right else (BASE, left)))
+        return True
+
+    def change_pair(self, left: str, right: str) -> None:
+        """Put two models beside each other, unless somebody would be cut short."""
+        if self.talk.answering:
+            self.notify(_WAIT, severity="warning")
+        else:
+            self.pair(left, right)
+
+    def _wait_on(self) -> None:
+        if any(coming.first is None for coming in self.talk.coming.values()):
+            self.post_message(self.Changed())
 
     async def on_unmount(self) -> None:
         if self.session is not None:
             await self.session.close()
         self.talk.conversation.close()
+
+    @on(Column.Scrolled)
+    def _scroll_other(self, message: Column.Scrolled) -> None:
+        if self.scrolls_together:
+            other: Side = "right" if message.place == "left" else "left"
+            self._columns[other].follow(self._columns[message.place])
 
     @on(Changed)
     def _redraw(self) -> None:
@@ -289,7 +414,7 @@ class ChatScreen(ConsoleScreen):
     def _sent(self, message: Composer.Sent) -> None:
         if self.talk.answering:
             self._composer.text = message.text
-            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            self.notify(_WAIT, severity="warning")
             return
         self._composer.asked.append(message.text)
         turn = self.talk.conversation.say(message.text)
@@ -300,7 +425,7 @@ class ChatScreen(ConsoleScreen):
     @on(events.DescendantFocus)
     def _focused(self, event: events.DescendantFocus) -> None:
         if isinstance(event.widget, Column):
-            self.here = event.widget.place
+            self._go_to(event.widget.place)
         self.show_heads()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -313,7 +438,29 @@ class ChatScreen(ConsoleScreen):
         if self.focused is self._composer:
             self._columns[self.here].focus()
             return True
+        if self.talk.answering:
+            self.end(None)
+            return True
         return False
+
+    def _go_to(self, place: Side) -> None:
+        self.here = place
+        for side, column in self._columns.items():
+            column.set_class(side == place, "-here")
+
+    def action_next_pane(self, step: int) -> None:
+        """Go from side to side and to the line for the question; where only one side has room, it shows the other."""
+        panes = [*self._columns.values(), self._composer]
+        at = next((number for number, pane in enumerate(panes) if pane is self.focused), 2)
+        pane = panes[(at + step) % len(panes)]
+        if isinstance(pane, Column):
+            self._go_to(pane.place)
+        self.call_after_refresh(pane.focus)
+
+    def action_apart(self) -> None:
+        """Scroll each side for itself, or both together."""
+        self.scrolls_together = not self.scrolls_together
+        self.notify("Both sides scroll together." if self.scrolls_together else "Each side scrolls for itself.")
 
     def action_write(self) -> None:
         """Go to the line for the question."""
@@ -363,7 +510,6 @@ class ChatScreen(ConsoleScreen):
         question = self.talk.conversation.question("left", self.talk.sampling["left"], turn=turn.id)
         vote = vote_on(self.talk.conversation, turn, question, verdict, reason=reason)
         cast_vote(self.place, vote)
-        self.talk.votes[turn.id] = vote
         self.talk.verdicts[turn.id] = verdict
         self.show_talk()
 
@@ -378,44 +524,41 @@ class ChatScreen(ConsoleScreen):
     def action_ask_for(self, what: str, side: Side | None = None) -> None:
         """Ask the user something."""
         if self.talk.answering and what in ("model", "edit", "edit_answer", "branch", "reopen"):
-            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            self.notify(_WAIT, severity="warning")
         else:
             self.question(what, side)
 
     def action_blind(self) -> None:
         """Hide names from the next question on, or show them."""
         if self.talk.answering:
-            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            self.notify(_WAIT, severity="warning")
             return
-        talk = self.talk.conversation
-        seed = None if self.talk.blind else random.SystemRandom().randrange(1 << 31)
-        talk.close()
-        self.talk.conversation = new_conversation(
-            self.place, talk.models["left"], talk.models["right"], system=talk.system["left"], blind_seed=seed
-        )
-        self.talk.votes, self.talk.verdicts = {}, {}
+        self._begin_anew(None if self.talk.blind else new_seed())
         self.notify(
             "A new conversation: names are hidden and sides shuffled at each turn, until you vote with 1 to 4."
-            if seed is not None
+            if self.talk.blind
             else "A new conversation, names shown."
         )
-        self.show_talk()
 
     def action_fresh(self) -> None:
         """Begin a new conversation with the same models."""
+        if not self.talk.answering and self.talk.conversation.turns:
+            self._begin_anew(new_seed() if self.talk.blind else None)
+
+    def _begin_anew(self, blind_seed: int | None) -> None:
         talk = self.talk.conversation
-        if self.talk.answering or not talk.turns:
-            return
         talk.close()
-        seed = None if talk.blind_seed is None else random.SystemRandom().randrange(1 << 31)
         self.talk.conversation = new_conversation(
-            self.place, talk.models["left"], talk.models["right"], system=talk.system["left"], blind_seed=seed
+            self.place, talk.models["left"], talk.models["right"], system=talk.system["left"], blind_seed=blind_seed
         )
-        self.talk.votes, self.talk.verdicts = {}, {}
+        self.talk.verdicts = {}
         self.show_talk()
 
     def action_share(self) -> None:
         """Set sampling for each side apart, or for both."""
+        if self.talk.blind and self.talk.shared:
+            self.notify("Not while names are hidden: it would tell the sides apart.", severity="warning")
+            return
         self.talk.shared = not self.talk.shared
         if self.talk.shared:
             self.talk.sampling["right"] = self.talk.sampling["left"]
@@ -427,7 +570,7 @@ class ChatScreen(ConsoleScreen):
         if not talk.prompts:
             self.notify("No file of questions is open: f.", severity="warning")
         elif talk.answering:
-            self.notify("Wait for the answers, or stop them with X.", severity="warning")
+            self.notify(_WAIT, severity="warning")
         elif not 0 <= talk.at + step < len(talk.prompts):
             self.notify("That was the last one." if step > 0 else "That was the first one.")
         else:
@@ -484,12 +627,16 @@ class ChatScreen(ConsoleScreen):
         for side, column in self._columns.items():
             column.set_class(side == self.here, "-here")
             column.show(self.talk)
+        if self._waiting is not None:
+            (self._waiting.resume if self.talk.answering else self._waiting.pause)()
         self.show_heads()
         self.show_path()
 
     def show_heads(self) -> None:
         """Draw the names."""
-        self._heads.show(self.talk, self.here if isinstance(self.focused, Column) else None)
+        alone = not self.has_class("-full")
+        here = self.here if alone or isinstance(self.focused, Column) else None
+        self._heads.show(self.talk, here, alone=alone)
 
     def show_path(self) -> None:
         """Draw the line below the answers."""
@@ -498,15 +645,15 @@ class ChatScreen(ConsoleScreen):
     def _path_pieces(self) -> list[Piece]:
         talk = self.talk
         if talk.doing:
-            return [(plain(talk.doing, limit=300), "a")]
+            return [(plain(talk.doing_shown, limit=300), "a")]
         turn = talk.to_vote()
         if talk.blind and turn is not None and not talk.revealed(turn.id):
-            return [("Which is better?  ", "v"), ("1", "k"), (" left  ", " "), ("2", "k"), (" right  ", " "),
-                    ("3", "k"), (" tie  ", " "), ("4", "k"), (" both bad", " ")]  # fmt: skip
-        if self.session is None:
+            return [("Which is better?  ", "v"), ("1", "k"), (" left   ", " "), ("2", "k"), (" right   ", " "),
+                    ("3", "k"), (" tie   ", " "), ("4", "k"), (" both bad", " ")]  # fmt: skip
+        if not talk.path:
             return [("Esc, then ", "m"), ("<", "k"), (" and ", "m"), (">", "k"), (" choose the two models", "m")]
-        asked = f"Question {talk.at + 1} of {len(talk.prompts)} (n: next). " if talk.prompts else ""
-        return [(asked, "a"), (plain(talk.path, limit=600), "m")]
+        asked = f"Question {talk.at + 1} of {len(talk.prompts)} (n: next)  " if talk.prompts else ""
+        return [(asked, "a"), (plain(talk.path_shown, limit=600), "m")]
 
     def plain_text(self) -> str:
         """Return the conversation as text."""

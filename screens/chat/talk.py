@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Literal, TypeAlias
 
 from engine.chat.asking import SIDES, Sampling, Side
@@ -14,6 +15,12 @@ from tui.display import StreamCleaner
 
 View: TypeAlias = Literal["markdown", "raw", "differences"]
 VIEWS: tuple[View, ...] = ("markdown", "raw", "differences")
+CHARACTERS = 200_000
+"""Of an answer, drawn at most: 50,000 tokens."""
+LETTERS: dict[Side, str] = {"left": "A", "right": "B"}
+"""What stands where a name would, while that is hidden."""
+_ENDS = {"stop": "ended", "length": "cut at the limit", "stopped": "stopped", "stop-string": "stop string",
+         "edited": "edited by you", "error": "failed"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -28,24 +35,29 @@ class Coming:
     """What answers."""
     began: float
     """`time.monotonic`."""
-    text: str = ""
-    """As it came. Foreign."""
-    shown: str = ""
-    """What can be drawn of it."""
+    shown: list[str] = field(default_factory=list)
+    """What can be drawn of it, in the pieces it came in, up to `CHARACTERS`."""
     pieces: int = 0
     first: float | None = None
     """When the first piece came."""
     doing: str = ""
-    """Before it: loading, thinking."""
-    cleaner: StreamCleaner = field(default_factory=StreamCleaner)
+    """Before it: loading, thinking. Foreign."""
+    _came: StringIO = field(default_factory=StringIO)  # a million pieces as a list would take 60 MB
+    _cleaner: StreamCleaner = field(default_factory=StreamCleaner)
+
+    @property
+    def text(self) -> str:
+        """All that came. Foreign."""
+        return self._came.getvalue()
 
     def take(self, text: str, now: float) -> None:
         """Add what has come."""
         if self.first is None:
             self.first = now
         self.pieces += 1
-        self.text += text
-        self.shown += self.cleaner.feed(text)
+        self._came.write(text)
+        if self._came.tell() <= CHARACTERS:
+            self.shown.append(self._cleaner.feed(text))
 
 
 @dataclass(slots=True)
@@ -58,10 +70,10 @@ class Talk:
     shared: bool = True
     """Whether both sides are asked with the same settings."""
     view: View = "markdown"
-    votes: dict[int, Vote] = field(default_factory=dict)
-    """Of this sitting, by turn: names are shown from then on."""
+    names: dict[Side, str] = field(default_factory=dict)
+    """What the models of both sides are called, once they are found: "voice-1@best" for "voice-1"."""
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    """How they were cast, by place on the screen."""
+    """Votes of this conversation, by turn: by place on the screen. Names are shown from then on."""
     prompts: Sequence[Prompt] = ()
     """Of a file, to be gone through."""
     at: int = -1
@@ -92,19 +104,53 @@ class Talk:
 
     def revealed(self, turn: int) -> bool:
         """Whether it may be said whose answers these are."""
-        return not self.blind or turn in self.votes
+        return not self.blind or turn in self.verdicts
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nothing may be said that tells which model does what: names, speed, what is being loaded."""
+        return self.blind and (self.last is None or self.last.id not in self.verdicts)
 
     def side_at(self, place: Side, turn: int) -> Side:
         """Return the column of the conversation whose answer stands at a place of the screen."""
         seed = self.conversation.blind_seed
         return place if seed is None else column(place, swapped=is_swapped(seed, turn))
 
-    def name_at(self, place: Side, turn: int | None) -> str:
-        """Return what is written above a place: the model, or a letter while that is not to be known."""
-        if self.blind and (turn is None or not self.revealed(turn)):
-            return "A" if place == "left" else "B"
-        side = place if turn is None else self.side_at(place, turn)
-        return self.conversation.models[side]
+    @property
+    def path_shown(self) -> str:
+        """How both sides are answered, as far as it may be said."""
+        return "Names are hidden until you vote." if self.hidden else self.path
+
+    @property
+    def doing_shown(self) -> str:
+        """What is being loaded, as far as it may be said."""
+        return "Loading the models" if self.doing and self.hidden else self.doing
+
+    def name_of(self, side: Side) -> str:
+        """Return what the model of a column is called."""
+        return self.names.get(side) or self.conversation.models[side]
+
+    def name_at(self, place: Side, turn: Turn | None) -> str:
+        """Return whose answer stands at a place of a turn, or the letter it has while that is not to be known."""
+        if self.blind and (turn is None or not self.revealed(turn.id)):
+            return LETTERS[place]
+        side = place if turn is None else self.side_at(place, turn.id)
+        answer = turn.answer(side) if turn is not None else None
+        return answer.model if answer is not None else self.name_of(side)
+
+    def head_at(self, place: Side) -> str:
+        """Return what is written above a column: what answers there next, or the letter it has."""
+        return self.name_at(place, self.last) if self.blind else self.name_of(place)
+
+    def take_votes(self, votes: Iterable[Vote]) -> None:
+        """Know again what was voted in this conversation."""
+        self.verdicts = {}
+        for vote in votes:
+            if vote.conversation == self.conversation.name:
+                verdict = vote.verdict
+                if verdict == "left" or verdict == "right":
+                    verdict = column(verdict, swapped=vote.swapped)
+                self.verdicts[vote.turn] = verdict
 
     def to_vote(self) -> Turn | None:
         """Return the turn a vote would be about: the last, once both have answered it."""
@@ -115,30 +161,38 @@ class Talk:
         return turn if all(one is not None and one.reason != "error" for one in answers) else None
 
 
-def figures(answer: Answer) -> str:
-    """Return how fast an answer came and how it ended, in a line."""
-    if answer.reason == "edited":
-        return "edited by you"
-    if answer.reason == "error":
-        return "failed"
-    parts = [f"{answer.num_tokens:,} token{'s' if answer.num_tokens != 1 else ''}"]
-    if answer.counted == "by-pieces":
-        parts[0] = f"about {parts[0]}"
-    if answer.first_token_seconds is not None:
-        parts.append(f"first after {_seconds(answer.first_token_seconds)}")
-    if answer.tokens_per_second is not None:
-        parts.append(f"{answer.tokens_per_second:.3g}/s")
-    ends = {"stop": "ended", "length": "cut at the limit", "stopped": "stopped", "stop-string": "stop string"}
-    return " · ".join([*parts, ends[answer.reason]])
+def figures(answer: Answer, *, hidden: bool = False, room: int = 200) -> str:
+    """Return how fast an answer came and how it ended, in a line.
+
+    Args:
+        answer: It.
+        hidden: Only what both models could have done.
+        room: Cells there are: where they are few, words are shorter.
+    """
+    end = _ENDS[answer.reason]
+    if answer.reason in ("edited", "error") or hidden:
+        return end
+    about = "about " if answer.counted == "by-pieces" else ""
+    count = f"{about}{answer.num_tokens:,}"
+    first = _seconds(answer.first_token_seconds) if answer.first_token_seconds is not None else ""
+    rate = f"{answer.tokens_per_second:.3g}" if answer.tokens_per_second is not None else ""
+    long = [f"{count} token{'s' if answer.num_tokens != 1 else ''}", first and f"first after {first}",
+            rate and f"{rate} tokens/s", end]  # fmt: skip
+    short = [f"{count} tok", first, rate and f"{rate}/s", end]
+    said = " · ".join(filter(None, long))
+    return said if len(said) <= room else " · ".join(filter(None, short))
 
 
-def coming_figures(coming: Coming, now: float) -> str:
+def coming_figures(coming: Coming, now: float, *, hidden: bool = False) -> str:
     """Return how an answer under way is going."""
+    if hidden:
+        return "answering" if coming.first is not None else "waiting"
     if coming.first is None:
-        return coming.doing or f"waiting {_seconds(now - coming.began)}"
+        waited = now - coming.began
+        return f"{coming.doing or 'waiting'}{f', {waited:.0f} s' if waited >= 1 else ''}"
     seconds = now - coming.first
-    rate = f" · {(coming.pieces - 1) / seconds:.3g}/s" if coming.pieces > 1 and seconds > 0.5 else ""
-    return f"{coming.pieces:,} · first after {_seconds(coming.first - coming.began)}{rate}"
+    rate = f" · {(coming.pieces - 1) / seconds:.3g} pieces/s" if coming.pieces > 1 and seconds > 0.5 else ""
+    return f"first after {_seconds(coming.first - coming.began)}{rate}"
 
 
 def _seconds(seconds: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from engine.chat.asking import SIDES
+from engine.chat.conversation import Answer
 from screens.chat.sampling import as_text
 from screens.chat.talk import Talk, coming_figures, figures
+from screens.chat.turn_rows import HIDDEN_ERROR
 from tui.display import plain
 
 _CHARACTERS = 1_000_000
@@ -13,22 +15,23 @@ _LINES = 20_000
 
 def twin(talk: Talk, now: float) -> str:
     """Return everything the view knows, turn by turn, as it can be read aloud."""
-    last = talk.last
-    names = [plain(talk.name_at(place, last.id if last is not None else None), limit=200) for place in SIDES]
-    parts = [f"Chat: {names[0]} on the left, {names[1]} on the right", plain(talk.path, limit=600)]
+    names = [plain(talk.head_at(place), limit=200) for place in SIDES]
+    parts = [f"Chat: {names[0]} on the left, {names[1]} on the right", plain(talk.path_shown, limit=600)]
     if talk.doing:
-        parts.append(plain(talk.doing, limit=300))
+        parts.append(plain(talk.doing_shown, limit=300))
     for number, turn in enumerate(talk.thread, 1):
         parts.append(f"{number}. {_text(turn.prompt)}")
         for place in SIDES:
             side = talk.side_at(place, turn.id)
-            name = plain(talk.name_at(place, turn.id), limit=200)
+            name = plain(talk.name_at(place, turn), limit=200)
+            hidden = not talk.revealed(turn.id)
             coming, answer = talk.coming.get(side), turn.answer(side)
             if coming is not None and coming.turn == turn.id:
-                parts.append(f"{name} (answering, {coming_figures(coming, now)}):\n{coming.shown}")
+                parts.append(f"{name} (answering, {coming_figures(coming, now, hidden=hidden)}):\n{_text(coming.text)}")
             elif answer is not None:
-                error = f"\n{_text(str(answer.error.get('message', '')))}" if answer.error else ""
-                parts.append(f"{name} ({figures(answer)}):\n{_text(answer.text)}{error}")
+                parts.append(
+                    f"{name} ({figures(answer, hidden=hidden)}):\n{_text(answer.text)}{_error(answer, hidden)}"
+                )
         if (verdict := talk.verdicts.get(turn.id)) is not None:
             parts.append(f"Your vote: {verdict}")
     parts.append(f"Sampling: {as_text(talk.sampling['left'])}")
@@ -47,8 +50,14 @@ def as_markdown(talk: Talk) -> str:
         for place in SIDES:
             answer = turn.answer(talk.side_at(place, turn.id))
             if answer is not None:
-                parts += [f"### {talk.name_at(place, turn.id)}", answer.text or "(nothing)", f"*{figures(answer)}*"]
+                parts += [f"### {talk.name_at(place, turn)}", answer.text or "(nothing)"]
+                parts.append(f"*{figures(answer, hidden=not talk.revealed(turn.id))}*")
     return "\n\n".join(parts) + "\n"
+
+
+def _error(answer: Answer, hidden: bool) -> str:
+    error = HIDDEN_ERROR if hidden and answer.error else answer.error
+    return f"\n{_text(str(error.get('message', '')))}" if error else ""
 
 
 def _text(text: str) -> str:
