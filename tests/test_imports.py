@@ -48,7 +48,9 @@ def test_the_engine_the_console_uses_loads_no_training_library(module: str) -> N
     assert not loaded_after(f"import {module}") & (TRAINING | DEFERRED | TERMINAL)
 
 
-@pytest.mark.parametrize("module", ["screens.runs.screen", "screens.live.screen", "tui.app", "tui.state"])
+@pytest.mark.parametrize(
+    "module", ["screens.runs.screen", "screens.live.screen", "screens.chat.screen", "tui.app", "tui.state"]
+)
 def test_the_console_loads_no_training_library(module: str) -> None:
     assert not loaded_after(f"import {module}") & (TRAINING | DEFERRED)
 
