@@ -8,6 +8,7 @@ short in place changes no folder: `read_run` looks at everything of one run, and
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -106,8 +107,25 @@ def read_catalogue(
             read, so that calling again as long as there are some ends.
         remember: Whether to write the cache.
     """
+    with _not_collecting():
+        return _read_all(runs, cache if cache is not None else users_cache(), max_seconds, remember=remember)
+
+
+@contextlib.contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Look for no garbage meanwhile: among 40,000 new objects there is none, and looking takes a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_all(runs: Path, cache: Path, max_seconds: float | None, *, remember: bool) -> Catalogue:
     began = time.monotonic()
-    file = (cache if cache is not None else users_cache()) / f"{_key(runs)}.json"
+    file = cache / f"{_key(runs)}.json"
     known = _remembered(file)
     found: dict[str, dict[str, Any]] = {}
     entries: list[RunEntry] = []
@@ -184,14 +202,14 @@ def _read(run: RunDirectory, known: Mapping[str, Any]) -> tuple[RunEntry, dict[s
     before = before if isinstance(before, dict) else {}
     stamps: dict[str, list[int]] = {}
     entries: list[CheckpointEntry] = []
-    as_before = True
+    as_before, run_name = True, run.name
     problem = "" if own else "Its provenance.json does not say its id, so none of its checkpoints can be proven."
     for name, (folder, stamp) in _folders(run).items():
         old = before.get(name)
-        entry = _restored(run.name, folder, old[1]) if isinstance(old, list) and old[0] == stamp else None
+        entry = _restored(run_name, folder, old[1]) if isinstance(old, list) and old[0] == stamp else None
         if entry is None:
             as_before = False
-            entry = read_entry(run.name, own, Path(folder))
+            entry = read_entry(run_name, own, Path(folder))
             if entry is None:
                 continue
         entries.append(entry)
