@@ -53,8 +53,15 @@ class SetLearningRate(Command):
     """Above 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class SetEarlyStopping(Command):
+    """Let early stopping end the run, or no longer. What it watches is in the run's settings."""
+
+    armed: bool
+
+
 COMMANDS: Mapping[str, type[Command]] = {
-    cls.__name__: cls for cls in (Pause, Unpause, SaveCheckpoint, Stop, SetLearningRate)
+    cls.__name__: cls for cls in (Pause, Unpause, SaveCheckpoint, Stop, SetLearningRate, SetEarlyStopping)
 }
 
 
@@ -75,6 +82,11 @@ def from_json(record: Mapping[str, Any]) -> Command | str:
         if rate is None or rate <= 0:
             return f"learning_rate must be a number above 0, not {_shown(values.get('learning_rate'))}."
         return SetLearningRate(rate)
+    if cls is SetEarlyStopping:
+        armed = values.get("armed")
+        return SetEarlyStopping(armed) if isinstance(armed, bool) else (
+            f"armed must be true or false, not {_shown(armed)}."
+        )  # fmt: skip
     if cls is Stop:
         save = values.get("save", True)
         return Stop(save) if isinstance(save, bool) else f"save must be true or false, not {_shown(save)}."

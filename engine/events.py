@@ -28,7 +28,7 @@ class RunCreated(Event):
 
     name: str
     method: str
-    """"sft", and later "dpo", "unlearn" ..."""
+    """A value of `method.name`: "sft", "dpo", "npo" ..."""
     model: str
     """Base model as the user named it: a hub name, a folder, or "tiny"."""
     parent: str | None
@@ -119,6 +119,40 @@ class EvaluationFinished(Event):
     metrics: dict[str, float]
     """`eval_loss` or, with several sets, `eval_retain_loss` and `eval_unlearn_loss`, and what else
     the trainer reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFinished(Event):
+    """The training rows, or what was left of them, have been passed over once more."""
+
+    epoch: int
+    """1 is the first pass."""
+    step: int
+    num_tokens: int
+    seconds: float
+    """Wall time of the training steps of this pass, as far as this attempt took them."""
+    metrics: dict[str, float]
+    """Means over the optimizer steps of the pass, as far as `training.logging_steps` reports them: `loss` ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStoppingJudged(Event):
+    """Early stopping looked at a new observation of its metric, or was armed or disarmed."""
+
+    step: int
+    armed: bool
+    metric: str
+    value: float
+    """The newest observation; NaN before the first."""
+    exposure: float
+    """How often each training row has been seen."""
+    minimum_exposure: float
+    stops_in: int | None
+    """Observations after which it would end the run if nothing changed; 0 when it has. None: no end is in sight."""
+    at: str
+    """What an observation is: "evaluation" or "epoch"."""
+    reason: str
+    """What the criterion found, in a few words with the values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Write `engine/config/sft_options.json`: what TRL's SFTConfig takes besides our own settings.
+"""Write `engine/config/*_options.json`: what TRL's trainer configurations take besides our own settings.
 
-    python tools/option_schema.py            # write the file
-    python tools/option_schema.py --print    # print it instead
+    python tools/option_schema.py            # write the files
+    python tools/option_schema.py --print    # print all of it instead, by trainer
 
-Run it after every update of TRL or transformers; a test compares the file with the installed libraries.
+Run it after every update of TRL or transformers; a test compares the files with the installed libraries.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from engine.config.trainer_options import OPTIONS_FILE, OWNED
+from engine.config.methods import CONFIG_CLASSES, TrainerName
+from engine.config.trainer_options import OWNED, options_file, owned
 
 _NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 _ORDER = ("boolean", "integer", "number", "string", "array", "object", "null")
 
 
-def option_schema() -> dict[str, Any]:
-    """Return the content of the file. Takes some seconds: it imports TRL."""
-    from trl import SFTConfig
+def option_schema(trainer: TrainerName) -> dict[str, Any]:
+    """Return the content of a trainer's file. Takes some seconds: it imports TRL."""
+    import trl
 
-    hints = get_type_hints(SFTConfig)
+    config = getattr(trl, CONFIG_CLASSES[trainer])
+    hints = get_type_hints(config)
     options = []
-    for field in dataclasses.fields(SFTConfig):
-        if field.name in OWNED or not field.init:
+    for field in dataclasses.fields(config):
+        if field.name in owned(trainer) or not field.init:
             continue
         accepts = set(json_types(hints[field.name]))
         options.append(
@@ -47,11 +49,16 @@ def option_schema() -> dict[str, Any]:
                 "help": " ".join(str(field.metadata.get("help", "")).replace("%%", "%").split()),
             }
         )
-    unknown = sorted(set(OWNED) - {field.name for field in dataclasses.fields(SFTConfig)})
-    if unknown:
-        raise SystemExit(f"OWNED names options that SFTConfig does not have: {', '.join(unknown)}")
     versions = {package: importlib.metadata.version(package) for package in ("trl", "transformers")}
-    return {"of": "trl.SFTConfig", "versions": versions, "options": options}
+    return {"of": f"trl.{config.__name__}", "versions": versions, "options": options}
+
+
+def unknown_options() -> list[str]:
+    """Return what `OWNED` names and no trainer has."""
+    import trl
+
+    configs = [getattr(trl, name) for name in CONFIG_CLASSES.values()]
+    return sorted(set(OWNED) - {field.name for config in configs for field in dataclasses.fields(config)})
 
 
 def json_types(annotation: Any) -> Iterator[str]:
@@ -86,11 +93,15 @@ def _plain(value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--print", action="store_true", help="print the schema instead of writing the file")
-    text = json.dumps(option_schema(), indent=1, ensure_ascii=False) + "\n"
-    if parser.parse_args().print:
-        print(text, end="")
-    else:
-        OPTIONS_FILE.write_text(text, encoding="utf-8")
+    only_print = parser.parse_args().print
+    if unknown := unknown_options():
+        raise SystemExit(f"OWNED names options that no trainer has: {', '.join(unknown)}")
+    schemas = {trainer: option_schema(trainer) for trainer in CONFIG_CLASSES}
+    if only_print:
+        print(json.dumps(schemas, indent=1, ensure_ascii=False))
+        return
+    for trainer, schema in schemas.items():
+        options_file(trainer).write_text(json.dumps(schema, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.config.methods import method_of
 from engine.config.model import settled
 from engine.config.resolved import ResolvedConfig
+from engine.config.trainer_options import options
 from engine.errors import ConfigError
+
+
+def trainer_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
+    """Return the keyword arguments of the method's configuration class in TRL, `trainer:` included.
+
+    `model_init_kwargs` is for a trainer that loads the model from its name; take it out where the model is passed.
+
+    Args:
+        resolved: The run's settings.
+        output_dir: Where the trainer may write; the run's own files are not its business.
+    """
+    config = resolved.config
+    trainer = method_of(config).trainer
+    if trainer == "sft":
+        return sft_arguments(resolved, output_dir)
+    arguments = _common_arguments(resolved, output_dir)
+    if trainer == "dpo":
+        dpo = config.dpo
+        arguments |= {
+            "beta": dpo.beta,
+            "loss_type": [dpo.loss_type],
+            "label_smoothing": dpo.label_smoothing,
+            "precompute_ref_log_probs": settled(dpo.precompute_ref_log_probs),
+        }
+    else:
+        kto = config.kto
+        arguments |= {
+            "beta": kto.beta,
+            "loss_type": kto.loss_type,
+            "desirable_weight": kto.desirable_weight,
+            "undesirable_weight": kto.undesirable_weight,
+            # The library pairs each row with its neighbour for the divergence, and refuses any other order. They are
+            # mixed once, before they are prepared.
+            "train_sampling_strategy": "sequential",
+        }
+    return {**arguments, **config.trainer}
 
 
 def sft_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
@@ -25,6 +63,21 @@ def sft_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
         resolved: The run's settings.
         output_dir: Where the trainer may write; the run's own files are not its business.
     """
+    data = resolved.config.data
+    arguments = {
+        **_common_arguments(resolved, output_dir),
+        "completion_only_loss": data.completion_only_loss,
+        "packing": data.packing,
+        # The sampler shuffles sequences; what packing puts into one has to be mixed before.
+        "shuffle_dataset": data.packing and data.shuffle,
+    }
+    # What another method's trainer has and this one has not is left out: rows are looked at and tried with this one.
+    own = {name: value for name, value in resolved.config.trainer.items() if name in options("sft")}
+    return {**arguments, **own}
+
+
+def _common_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
+    """Return what every trainer of TRL takes."""
     config = resolved.config
     model, data, training, evaluation = config.model, config.data, config.training, config.evaluation
     on_cpu = model.device == "cpu"
@@ -50,10 +103,6 @@ def sft_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
         "dataloader_pin_memory": not on_cpu,
         # data
         "max_length": settled(data.max_length),
-        "completion_only_loss": data.completion_only_loss,
-        "packing": data.packing,
-        # The sampler shuffles sequences; what packing puts into one has to be mixed before.
-        "shuffle_dataset": data.packing and data.shuffle,
         "train_sampling_strategy": "random" if data.shuffle else "sequential",
         # arithmetic: TRL's default for bf16 is True, on every device
         "bf16": model.dtype == "bfloat16",
@@ -73,7 +122,7 @@ def sft_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, Any]:
     }
     if isinstance(eval_steps, int):
         arguments["eval_steps"] = eval_steps
-    return {**arguments, **config.trainer}
+    return arguments
 
 
 def lora_arguments(resolved: ResolvedConfig) -> dict[str, Any]:

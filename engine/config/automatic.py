@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from engine.config.check import best_metrics
+from engine.config.methods import method_of
 from engine.config.model import RunConfig, settled
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Facts(NamedTuple):
     """What automatic values are decided from."""
 
     num_train_examples: int
-    """Rows that training will see in one epoch, after `data.limit`."""
+    """Rows that training will see in one epoch, after `data.limit`; those to unlearn where they are pushed away."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """The best device torch can use here: what `model.device: auto` becomes."""
     bfloat16: bool = True
@@ -50,6 +50,8 @@ class Facts(NamedTuple):
     """Questions of the validation sets that can serve as fixed prompts."""
     lengths: Lengths | None = None
     """Tokens of the training rows, sampled. None when the tokenizer is not on this machine."""
+    refusals_to_unlearn: bool = False
+    """Whether the completions of the rows to unlearn are refusals: pushed away from them, a model learns to answer."""
     free_bytes: int | None = None
     """What a new process could take of the chosen device's memory. None when nobody knows."""
     needed_bytes: Callable[[RunConfig, int], int | None] | None = None
@@ -115,6 +117,8 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     total_steps = config.training.max_steps or num_optimizer_steps(num_rows, batch, accumulation, epochs)
     value("training.warmup_steps", lambda: _warmup(num_rows, total_steps))
     value("training.activation_checkpointing", lambda: fitting.checkpointing(batch))
+    value("dpo.precompute_ref_log_probs", lambda: _precompute(total_steps * batch * accumulation / max(1, num_rows)))
+    value("unlearning.target", lambda: _target(facts))
 
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
     value("evaluation.prompts", lambda: _prompts(facts))
@@ -131,6 +135,7 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
         every = None
     value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
     value("saving.best_metric", lambda: _best_metric(config))
+    value("early_stopping.metric", lambda: _watched(config))
     if config.saving.save_total_limit == 1:
         # As torchtitan does: with a limit of 1 the only whole checkpoint would be deleted before the next is proven.
         decisions["saving.save_total_limit"] = Decision(
@@ -284,7 +289,27 @@ def _behaviour(facts: Facts) -> Decision:
     return Decision(False, "no validation row says metadata.dataset_type")
 
 
+def _precompute(epochs: float) -> Decision:
+    if epochs < 2:
+        return Decision(False, "each pair is seen about once, so its reference is needed about once")
+    return Decision(True, f"each pair is seen {epochs:.3g} times, and its reference stays what it is")
+
+
+def _target(facts: Facts) -> Decision:
+    if facts.refusals_to_unlearn:
+        return Decision("reply", "the completions of the rows to unlearn are refusals")
+    return Decision("completion", "the completions of the rows to unlearn are answers")
+
+
+def _watched(config: RunConfig) -> Decision:
+    if config.data.validation:
+        return Decision("eval_loss", "the loss on the validation sets")
+    return Decision("loss", "no validation set: the mean training loss of an epoch")
+
+
 def _save_steps(config: RunConfig, total_steps: int, eval_steps: int | str | None) -> Decision:
+    if config.saving.save_epochs is not None:
+        return Decision(None, "saving.save_epochs says when")
     if eval_steps is not None:
         return Decision(eval_steps, "with every evaluation")
     return _interval(config, total_steps, "checkpoints")
@@ -300,10 +325,16 @@ def _interval(config: RunConfig, total_steps: int, of_what: str) -> Decision:
 
 
 def _best_metric(config: RunConfig) -> Decision:
-    names = best_metrics(config)
-    if len(names) > 2:
-        return Decision("eval_loss", f"the mean of {' and '.join(names[1:])}")
-    return Decision("eval_loss", "the loss on the validation set" if len(names) > 1 else "no validation set, no best")
+    sets = list(config.data.validation)
+    if method_of(config).pushes_away:
+        return Decision(None, "one loss is to stay low and the other to rise: no single one says which is best")
+    if len(sets) > 1:
+        return Decision("eval_loss", f"the mean of {' and '.join(f'eval_{name}_loss' for name in sets)}")
+    if sets:
+        return Decision("eval_loss", "the loss on the validation set")
+    if method_of(config).trainer != "sft":
+        return Decision("loss", "no validation set: the mean training loss of an epoch")
+    return Decision(None, "no validation set, no best")
 
 
 def _impossible(config: RunConfig, device: str, facts: Facts) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.config import trainer_options
 from engine.config.declaration import TRAINER, sections, settings
+from engine.config.methods import CONFIG_CLASSES, METHODS, OWN_SECTIONS, TrainerName, logged_metrics, method_of
 from engine.config.model import RunConfig
 from engine.config.nearest import nearest_section, nearest_setting, why_not_offered
 from engine.config.yaml_text import quoted, write_value
@@ -36,10 +37,11 @@ def check(given: Mapping[str, Setting]) -> tuple[RunConfig, list[str]]:
     Returns:
         The configuration, with defaults in the place of what is wrong, and one sentence per problem.
     """
+    trainer = _trainer(given)
     wrong = {
         key: problem
         for key, setting in given.items()
-        if (problem := _wrong_key(key, setting) or _wrong_text(setting.value))
+        if (problem := _wrong_key(key, setting, trainer) or _wrong_text(setting.value))
     }
     known = {key: setting for key, setting in given.items() if key not in wrong}
     wrong |= _wrong_values(known)
@@ -59,12 +61,18 @@ def shown_key(key: str) -> str:
     return key if _KEY.fullmatch(key) else quoted(key[:80])
 
 
-def _wrong_key(key: str, setting: Setting) -> str | None:
+def _trainer(given: Mapping[str, Setting]) -> TrainerName:
+    """Return the trainer whose options `trainer:` may hold."""
+    name = given["method.name"].value if "method.name" in given else ""
+    return METHODS[name].trainer if isinstance(name, str) and name in METHODS else "sft"
+
+
+def _wrong_key(key: str, setting: Setting, trainer: TrainerName) -> str | None:
     section, _, name = key.rpartition(".")
     if key in sections() or key == TRAINER:
         return f"is a section: write `{key}:` and settings below it, not {shown(setting.value)}"
     if section == TRAINER:
-        return _wrong_option(name, setting.value)
+        return _wrong_option(name, setting.value, trainer)
     if key in settings():
         return None
     # What holds settings was meant as a section, what holds a value as a setting.
@@ -84,13 +92,14 @@ def _wrong_key(key: str, setting: Setting) -> str | None:
     return f"is not a setting; did you mean {near}?" if near else "is neither a setting nor a section"
 
 
-def _wrong_option(name: str, value: Any) -> str | None:
-    if reason := trainer_options.why_owned(name):
+def _wrong_option(name: str, value: Any, trainer: TrainerName) -> str | None:
+    if reason := trainer_options.why_owned(name, trainer):
         return f"cannot be passed on: {reason}"
-    option = trainer_options.options().get(name)
+    option = trainer_options.options(trainer).get(name)
     if option is None:
         near = nearest_setting(f"{TRAINER}.{name}")
-        return "is not an option of TRL's SFTConfig" + (f"; did you mean {near}?" if near else "")
+        hint = f"; did you mean {near}?" if near and near != f"{TRAINER}.{name}" else ""
+        return f"is not an option of TRL's {CONFIG_CLASSES[trainer]}{hint}"
     accepted = trainer_options.wrong_value(option, value)
     return f"must be {accepted}, not {shown(value)}" if accepted else None
 
@@ -176,12 +185,14 @@ def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator
         for key, wanted in _needs_validation(config):
             if written(key):
                 yield (key, "data.validation"), f"{key} is {wanted}, but data.validation names no file{place(key)}"
-    elif saving.best_metric not in ("auto", *best_metrics(config)):
-        known = ", ".join(best_metrics(config))
-        yield (
-            ("saving.best_metric", "data.validation"),
-            f"saving.best_metric is {saving.best_metric}, but what is measured is {known}{place('saving.best_metric')}",
-        )
+    for key, metric in (("saving.best_metric", saving.best_metric), *_watched(config)):
+        measured = metric is None or not metric.startswith("eval_") or data.validation
+        if measured and metric not in (None, "auto", *logged_metrics(config)):
+            yield (
+                (key, "data.validation", "method.name"),
+                f"{key} is {metric}, which this run never logs; it logs {', '.join(logged_metrics(config))}"
+                f"{place(key)}",
+            )
     if config.lora.init_lora_weights == "orthogonal" and isinstance(config.lora.r, int) and config.lora.r % 2:
         yield (
             ("lora.r", "lora.init_lora_weights"),
@@ -193,12 +204,86 @@ def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator
             "trainer.dataloader_prefetch_factor needs training.dataloader_num_workers above 0"
             + place("trainer.dataloader_prefetch_factor"),
         )
+    if saving.save_epochs is not None and saving.save_steps not in (None, "auto"):
+        yield (
+            ("saving.save_epochs", "saving.save_steps"),
+            f"saving.save_epochs is {saving.save_epochs} and saving.save_steps is {shown(saving.save_steps)}; choose "
+            f"one{place('saving.save_epochs')}",
+        )
     yield from _wrong_schedule(config, place)
+    yield from _wrong_method(config, given, place)
+    yield from _wrong_stopping(config, place)
 
 
-def best_metrics(config: RunConfig) -> list[str]:
-    """Return the losses that `saving.best_metric` may name, given the validation sets."""
-    return ["eval_loss", *(f"eval_{name}_loss" for name in config.data.validation)]
+def _watched(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield what early stopping looks at. Also where it is not armed: it can be while the run is at work."""
+    yield "early_stopping.metric", config.early_stopping.metric
+
+
+def _wrong_method(
+    config: RunConfig, given: Mapping[str, Setting], place: Callable[[str], str]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what does not go together with the method."""
+    name, method = config.method.name, method_of(config)
+    for key, setting in given.items():
+        section = key.partition(".")[0]
+        foreign = section in OWN_SECTIONS and section not in method.sections and not setting.preset
+        # What a run's own file says of them is no wish: defaults, and what was decided instead of "auto".
+        idle = key in settings() and (settings()[key].automatic or setting.value == settings()[key].default)
+        if foreign and key in settings() and not idle:
+            users = ", ".join(other for other, about in METHODS.items() if section in about.sections)
+            yield (key, "method.name"), f"{key} is for method.name {users}, and it is {name}{place(key)}"
+    if config.data.packing and not method.packs:
+        yield (
+            ("data.packing", "method.name"),
+            f"data.packing is true, but {name} takes rows one by one{place('data.packing')}",
+        )
+    if not config.data.completion_only_loss and method.logged != METHODS["sft"].logged:
+        yield (
+            ("data.completion_only_loss", "method.name"),
+            f"data.completion_only_loss is false, but {name} compares answers{place('data.completion_only_loss')}",
+        )
+    smoothed, loss = config.dpo.label_smoothing, config.dpo.loss_type
+    if name == "dpo" and smoothed and loss not in ("robust", "exo_pair", "aot", "aot_unpaired"):
+        yield (
+            ("dpo.label_smoothing", "dpo.loss_type"),
+            f"dpo.label_smoothing has no effect on dpo.loss_type: {loss}; it is for robust, exo_pair, aot and "
+            f"aot_unpaired{place('dpo.label_smoothing')}",
+        )
+    if name == "dpo" and not smoothed and loss == "exo_pair":
+        yield (
+            ("dpo.label_smoothing", "dpo.loss_type"),
+            f"dpo.loss_type: exo_pair needs dpo.label_smoothing above 0, such as 1e-3{place('dpo.loss_type')}",
+        )
+    if name == "kto" and config.kto.loss_type == "kto" and config.training.per_device_train_batch_size == 1:
+        yield (
+            ("training.per_device_train_batch_size", "method.name"),
+            "training.per_device_train_batch_size is 1, but kto compares the rows of one forward pass with each other: "
+            f"set 2 or more, or kto.loss_type: apo_zero_unpaired{place('training.per_device_train_batch_size')}",
+        )
+    wants_retain = "retain" in method.needs and "unlearning" in method.sections
+    if wants_retain and not config.unlearning.retain_per_unlearn:
+        yield (
+            ("unlearning.retain_per_unlearn", "method.name"),
+            f"unlearning.retain_per_unlearn is 0, but {name} learns retain rows beside those to unlearn"
+            + place("unlearning.retain_per_unlearn"),
+        )
+    sets = config.data.validation
+    if method.pushes_away and config.unlearning.retain_floor is not None and not (len(sets) > 1 and "retain" in sets):
+        yield (
+            ("unlearning.retain_floor", "data.validation"),
+            "unlearning.retain_floor is set, but data.validation has no set called retain beside another"
+            + place("unlearning.retain_floor"),
+        )
+
+
+def _wrong_stopping(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    stopping = config.early_stopping
+    if stopping.criterion == "threshold" and stopping.threshold is None:
+        yield (
+            ("early_stopping.criterion", "early_stopping.threshold"),
+            f"early_stopping.criterion: threshold needs early_stopping.threshold{place('early_stopping.criterion')}",
+        )
 
 
 def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
@@ -210,8 +295,9 @@ def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield "evaluation.prompts", shown(evaluation.prompts)
     if evaluation.behaviour is True:
         yield "evaluation.behaviour", "true"
-    if config.saving.best_metric not in ("auto", "eval_loss"):
-        yield "saving.best_metric", config.saving.best_metric
+    for key, metric in (("saving.best_metric", config.saving.best_metric), *_watched(config)):
+        if metric is not None and metric.startswith("eval_"):
+            yield key, metric
 
 
 def _wrong_schedule(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.config import trainer_options
 from engine.config.declaration import TRAINER, section_help, sections, settings
+from engine.config.methods import CONFIG_CLASSES
 from engine.config.presets import presets
 from engine.config.yaml_text import write_value
 
@@ -40,6 +41,26 @@ training:
 """
 
 
+_EARLY_STOPPING = """\
+Let y(1) ... y(w) be the newest `window` observations of the metric, oldest first, with the sign turned where high
+values are good. A straight line a + b i is fitted to them by least squares; s is the standard deviation of what it
+leaves, with w - 2 degrees of freedom. Then
+
+```
+drop  = -b (w - 1)                                  what the metric fell over the window, along the line
+noise = 2 s (w - 1) / sqrt(sum (i - (w + 1) / 2)^2)   twice the standard error of that drop
+share = drop / |a + b|                              the drop, as a fraction of where the window began
+```
+
+and `drop` ends the run when **share < `min_drop`** and **drop <= noise** and **exposure >= `minimum_exposure`**. A
+metric that falls little but steadily is not stopped, for its drop stands out from its noise; one that jumps is not
+stopped either, as long as it falls by `min_drop`; one that rises is. The exposure is how often each training row has
+been seen: after e passes over the rows, in whatever order, each has been seen floor(e) times at least.
+`patience` ends the run after so many observations that did not improve on the best one by `min_drop` of it, `threshold`
+when the metric is at the value or better; both wait for the exposure too. The run then finishes as after its last step.
+"""
+
+
 def document() -> str:
     """Return the text of `docs/configuration.md`."""
     parts = [_HEAD, _presets()]
@@ -49,18 +70,27 @@ def document() -> str:
         parts.append(_table(("key", "accepts", "default", "meaning"), [
             (f"`{row.name}`", _cell(row.accepts), _default(row.default), _cell(row.description)) for row in rows
         ]))  # fmt: skip
+        if section == "early_stopping":
+            parts.append(_EARLY_STOPPING)
     parts.append(
         f"## {TRAINER}\n\n{section_help(TRAINER)} These are passed on as they are; the words are the libraries'.\n"
     )
-    parts.append(_table(("key", "accepts", "default", "meaning"), [
-        (f"`{option.name}`", _cell(trainer_options.in_words(option)), _default(option.default), _cell(option.help))
+    parts.append(_table(("key", "of", "accepts", "default", "meaning"), [
+        (f"`{option.name}`", _trainers(option.name), _cell(trainer_options.in_words(option)), _default(option.default),
+         _cell(option.help))
         for option in trainer_options.options().values()
     ]))  # fmt: skip
+    parts.append("`of` names the methods whose trainer has it; the unlearning methods are with sft.\n")
     parts.append("Refused there, because another setting or the console decides them:\n")
     parts.append(_table(("key", "why"), [
         (f"`{name}`", _cell(trainer_options.why_owned(name) or "")) for name in sorted(trainer_options.OWNED)
     ]))  # fmt: skip
     return "\n".join(parts)
+
+
+def _trainers(option: str) -> str:
+    having = [trainer for trainer in CONFIG_CLASSES if option in trainer_options.options(trainer)]
+    return "all" if len(having) == len(CONFIG_CLASSES) else ", ".join(having)
 
 
 def _presets() -> str:

@@ -125,7 +125,7 @@ def _take(found: Imported, taker: Taker, name: str, line: int, value: Any) -> No
         except Left as why:
             found.left.append(NotTaken(name, line, value, str(why)))
             return
-    elif name in trainer_options.options():
+    elif name in trainer_options.options("sft"):
         pairs = {f"{TRAINER}.{name}": value}
     else:
         found.left.append(NotTaken(name, line, value, trainer_options.why_owned(name) or "there is no counterpart"))

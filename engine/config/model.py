@@ -15,6 +15,9 @@ Auto: TypeAlias = Literal["auto"]
 Count: TypeAlias = Annotated[int, Ge(1)]
 Text: TypeAlias = Annotated[str, MinLen(1)]
 
+METRIC = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,79}$"
+"""What the name of a metric looks like."""
+
 T = TypeVar("T")
 
 
@@ -187,7 +190,117 @@ class DataSection(Section):
 class MethodSection(Section):
     """How the model learns."""
 
-    name: Literal["sft"] = Field(default="sft", description="sft: supervised fine-tuning on answers.")
+    name: Literal["sft", "dpo", "kto", "refusal", "gradient_ascent", "grad_diff", "npo", "simnpo"] = Field(
+        default="sft",
+        description="sft: supervised fine-tuning on answers. dpo: direct preference optimization on pairs of a chosen "
+        "and a rejected answer. kto: Kahneman-Tversky optimization on answers marked as good or bad. Unlearning, on "
+        "rows whose `metadata.dataset_type` is retain or unlearn: refusal learns the answers and the refusals as they "
+        "stand; gradient_ascent, grad_diff, npo and simnpo push the model away from what it says to the questions of "
+        "the unlearn rows.",
+    )
+
+
+class DpoSection(Section):
+    """Direct preference optimization. Used with `method.name: dpo`; the reference is the base, the adapter off."""
+
+    beta: Annotated[float, Gt(0), Le(100)] = Field(
+        default=0.1, description="Temperature: the higher, the nearer the model stays to the reference."
+    )
+    loss_type: Literal[
+        "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+        "apo_zero", "apo_down", "discopop", "sigmoid_norm",
+    ] = Field(default="sigmoid", description="Loss. sigmoid is that of the DPO paper.")  # fmt: skip
+    label_smoothing: Annotated[float, Ge(0), Lt(0.5)] = Field(
+        default=0.0,
+        description="How often a preference is taken to be the wrong way round. For robust, exo_pair, aot and "
+        "aot_unpaired; exo_pair needs it above 0.",
+    )
+    precompute_ref_log_probs: bool | Auto = Field(
+        default="auto",
+        description="Compute the reference's log-probabilities once, before the first step, instead of at every step. "
+        "Kept with the prepared rows for the next start. auto: from two epochs on.",
+    )
+
+
+class KtoSection(Section):
+    """Kahneman-Tversky optimization. Used with `method.name: kto`; the reference is the base, the adapter off."""
+
+    beta: Annotated[float, Gt(0), Le(100)] = Field(
+        default=0.1, description="Temperature: the higher, the nearer the model stays to the reference."
+    )
+    loss_type: Literal["kto", "apo_zero_unpaired"] = Field(
+        default="kto", description="Loss. kto is that of the paper, and needs 2 rows per forward pass at least."
+    )
+    desirable_weight: Annotated[float, Gt(0), Le(1000)] = Field(default=1.0, description="Weight of good answers.")
+    undesirable_weight: Annotated[float, Gt(0), Le(1000)] = Field(default=1.0, description="Weight of bad answers.")
+
+
+class UnlearningSection(Section):
+    """Unlearning by pushing away. Used with `method.name: gradient_ascent`, `grad_diff`, `npo` and `simnpo`."""
+
+    target: Literal["completion", "reply", "auto"] = Field(
+        default="auto",
+        description="What is unlearned of an unlearn row: its completion, or the base model's own reply to its "
+        "question, made once before the first step. auto: reply where the completions are refusals.",
+    )
+    beta: Annotated[float, Gt(0), Le(100)] = Field(
+        default=0.1, description="Temperature of npo and simnpo: the lower, the more like gradient ascent."
+    )
+    gamma: Annotated[float, Ge(0), Le(100)] = Field(default=0.0, description="Margin of simnpo, in nats per token.")
+    retain_per_unlearn: Annotated[int, Ge(0), Le(64)] = Field(
+        default=1,
+        description="Retain rows in a step for each unlearn row; an epoch is a pass over the unlearn rows. "
+        "0: none. gradient_ascent takes none whatever stands here.",
+    )
+    retain_loss: Literal["nll", "kl"] = Field(
+        default="nll",
+        description="What keeps the retain rows: their negative log-likelihood, or the divergence of the model from "
+        "the base, the adapter off, on them.",
+    )
+    retain_weight: Annotated[float, Ge(0), Le(1000)] = Field(
+        default=1.0, description="Weight of the retain rows' loss beside that of the unlearn rows."
+    )
+    retain_floor: Annotated[float, Gt(0), Lt(1)] | None = Field(
+        default=None,
+        description="Stop when `eval_retain_mean_token_accuracy` falls below this at an evaluation. Needs validation "
+        "sets called `retain` and another. null: never.",
+    )
+
+
+class EarlyStoppingSection(Section):
+    """When a run may end before its last step. The formula is below the table."""
+
+    armed: bool = Field(
+        default=False, description="Whether it may end the run. Can be changed while it runs: `ftconsole early-stop`."
+    )
+    criterion: Literal["drop", "patience", "threshold"] = Field(
+        default="drop",
+        description="drop: the metric no longer improves by more than its noise. patience: it has not improved for "
+        "some observations. threshold: it has reached a value.",
+    )
+    metric: Annotated[str, Field(pattern=METRIC)] = Field(
+        default="auto",
+        description="What is watched. A metric of validation is observed at each evaluation, one of training as its "
+        "mean over each epoch. auto: eval_loss, without validation set loss.",
+        json_schema_extra={"accepts": "the name of a metric, or auto"},
+    )
+    window: Annotated[int, Ge(3), Le(1000)] = Field(
+        default=5, description="Newest observations that `drop` looks at; it decides nothing before there are so many."
+    )
+    min_drop: Annotated[float, Ge(0), Lt(1)] = Field(
+        default=0.01,
+        description="`drop` goes on while the metric improves over the window by more than this fraction of its value "
+        "at the start of the window; `patience` counts smaller improvements as none.",
+    )
+    minimum_exposure: Annotated[float, Ge(0), Le(10_000)] = Field(
+        default=1.0,
+        description="How often each training row must have been seen before anything ends the run: 1 is one pass over "
+        "the rows.",
+    )
+    patience: Count = Field(default=3, description="Observations without improvement that `patience` waits for.")
+    threshold: float | None = Field(
+        default=None, description="Value at which `threshold` ends the run. Needed with that criterion."
+    )
 
 
 class LoraSection(Section):
@@ -338,13 +451,23 @@ class SavingSection(Section):
     save_total_limit: Count | None = Field(
         default=3, description="Newest checkpoints kept, at least 2; best and final are kept besides. null: all."
     )
-    best_metric: Annotated[str, Field(pattern=r"^(auto|eval_(.+_)?loss)$")] = Field(
-        default="auto",
-        description="The lowest value makes the best checkpoint: `eval_loss` or `eval_<set>_loss`. "
-        "auto: eval_loss, with several sets the mean of theirs.",
-        json_schema_extra={"accepts": "eval_loss, eval_<validation set>_loss, or auto"},
+    save_epochs: Count | None = Field(
+        default=None, description="Epochs between two checkpoints, instead of `save_steps`. null: `save_steps` decides."
     )
-    save_best: bool = Field(default=True, description="Keep the best adapter in `best/`. Needs a validation set.")
+    best_metric: Annotated[str, Field(pattern=METRIC)] | None = Field(
+        default="auto",
+        description="The metric whose best value makes the best checkpoint: `eval_loss`, `eval_<set>_loss` or any "
+        "other that is logged; one of training counts as its mean over an epoch. null: there is no best. "
+        "auto: eval_loss, with several sets the mean of theirs; without a validation set loss for dpo and kto; "
+        "else null.",
+        json_schema_extra={"accepts": "the name of a metric, null or auto"},
+    )
+    greater_is_better: bool | None = Field(
+        default=None,
+        description="Whether the highest value of `best_metric` is the best. null: by its name; accuracies, margins "
+        "and rewards of chosen answers are best when high.",
+    )
+    save_best: bool = Field(default=True, description="Keep the best adapter in `best/`.")
     wait_for_room: Annotated[float, Ge(0), Le(86_400)] = Field(
         default=1_800.0,
         description="Seconds a run waits on a full disk before it ends. Once there is room it goes on by itself.",
@@ -370,12 +493,16 @@ class RunConfig(Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     method: MethodSection = MethodSection()
+    dpo: DpoSection = DpoSection()
+    kto: KtoSection = KtoSection()
+    unlearning: UnlearningSection = UnlearningSection()
     lora: LoraSection = LoraSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
+    early_stopping: EarlyStoppingSection = EarlyStoppingSection()
     saving: SavingSection = SavingSection()
     launch: LaunchSection = LaunchSection()
     trainer: dict[str, Any] = Field(
         default={},
-        description="Any other option of TRL's trainer configuration, under its own name, such as `adam_beta2`.",
+        description="Any other option of the method's trainer in TRL, under its own name, such as `adam_beta2`.",
     )

@@ -84,8 +84,14 @@ class ResolvedConfig:
             if setting.automatic and key in given and given[key].value == "auto"
         ]
         # A setting that a later version added is at its default in the runs of before, unless that has to be decided.
+        # So is a whole section: what it is for came with it, and that run does not use it.
         missing = [setting for key, setting in settings().items() if key not in given]
-        problems += [f"{setting.key} is missing from {source}" for setting in missing if setting.default == "auto"]
+        there = {key.partition(".")[0] for key in given}
+        problems += [
+            f"{setting.key} is missing from {source}"
+            for setting in missing
+            if setting.default == "auto" and setting.section in there
+        ]
         if problems:
             raise ConfigError(problems, remedy="Start a new run from its settings, or restore the file.")
         return cls(config, {**{setting.key: Source("default") for setting in missing}, **read_sources(text, source)})

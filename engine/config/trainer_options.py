@@ -1,6 +1,6 @@
 """The `trainer:` section: options passed on to TRL's trainer configuration, checked without importing TRL.
 
-Importing TRL takes four seconds, so names, types and defaults are read from `sft_options.json`, which
+Importing TRL takes four seconds, so names, types and defaults are read from `sft_options.json` and its like, which
 `tools/option_schema.py` writes from the installed libraries.
 """
 
@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-OPTIONS_FILE = Path(__file__).with_name("sft_options.json")
+from engine.config.methods import TrainerName
 
 _DATA = "rows reach TRL as questions and answers"
 _DEVICES = "runs use one device"
 _HUB = "runs are not pushed to the Hub"
 _CHECKPOINTS = "checkpoints are written by the worker itself"
 _UNUSED = "it has no effect here"
+_REFERENCE = "the reference is the base model, the adapter switched off"
 
 OWNED: Mapping[str, str] = {
     # what our own settings decide: the name of ours
@@ -46,7 +47,7 @@ OWNED: Mapping[str, str] = {
     "save_strategy": "saving.save_steps",
     "save_total_limit": "saving.save_total_limit",
     "metric_for_best_model": "saving.best_metric",
-    "greater_is_better": "saving.best_metric",
+    "greater_is_better": "saving.greater_is_better",
     "load_best_model_at_end": "saving.save_best",
     "bf16": "model.dtype",
     "fp16": "model.dtype",
@@ -56,6 +57,10 @@ OWNED: Mapping[str, str] = {
     "max_length": "data.max_length",
     "completion_only_loss": "data.completion_only_loss",
     "packing": "data.packing",
+    "label_smoothing": "dpo.label_smoothing",
+    "precompute_ref_log_probs": "dpo.precompute_ref_log_probs",
+    "desirable_weight": "kto.desirable_weight",
+    "undesirable_weight": "kto.undesirable_weight",
     "shuffle_dataset": "data.shuffle",
     "train_sampling_strategy": "data.shuffle",
     # what must not be changed: why
@@ -113,8 +118,17 @@ OWNED: Mapping[str, str] = {
     "optim_args": _UNUSED,
     "optim_target_modules": _UNUSED,
     "use_cache": _UNUSED,
+    "sync_ref_model": _REFERENCE,
+    "ref_model_mixup_alpha": _REFERENCE,
+    "ref_model_sync_steps": _REFERENCE,
 }
-"""Options of the trainer that `trainer:` must not hold: our setting of the same meaning, or the reason."""
+"""Options of a trainer that `trainer:` must not hold: our setting of the same meaning, or the reason."""
+_OWNED_OF_SOME: Mapping[str, Mapping[TrainerName, str]] = {
+    "beta": {"dpo": "dpo.beta", "kto": "kto.beta"},
+    "loss_type": {"dpo": "dpo.loss_type", "kto": "kto.loss_type"},
+    "loss_weights": {"dpo": "one loss is learned"},
+}
+"""Options that are ours with some trainers only."""
 
 
 class Option(NamedTuple):
@@ -130,10 +144,23 @@ class Option(NamedTuple):
     """The library's own words."""
 
 
+def options_file(trainer: TrainerName) -> Path:
+    """Return where the options of a trainer are written down."""
+    return Path(__file__).with_name(f"{trainer}_options.json")
+
+
 @functools.cache
-def options() -> Mapping[str, Option]:
-    """Return the options that may be passed on, in the library's order."""
-    content = json.loads(OPTIONS_FILE.read_text(encoding="utf-8"))
+def options(trainer: TrainerName | None = None) -> Mapping[str, Option]:
+    """Return the options that may be passed on, in the library's order.
+
+    Args:
+        trainer: Those of one trainer; None returns those of all, each as the first trainer that has it describes it.
+    """
+    if trainer is None:
+        names: list[TrainerName] = ["kto", "dpo", "sft"]  # the last one's words stand
+        every = {name: option for each in names for name, option in options(each).items()}
+        return {name: every[name] for name in dict.fromkeys([*options("sft"), *options("dpo"), *every])}
+    content = json.loads(options_file(trainer).read_text(encoding="utf-8"))
     return {
         entry["name"]: Option(
             entry["name"], tuple(entry["accepts"]), tuple(entry["choices"]), entry["default"], entry["help"]
@@ -142,9 +169,14 @@ def options() -> Mapping[str, Option]:
     }
 
 
-def why_owned(name: str) -> str | None:
+def owned(trainer: TrainerName) -> Mapping[str, str]:
+    """Return the options that `trainer:` must not hold with a trainer, whether it has them or not."""
+    return {**OWNED, **{name: by[trainer] for name, by in _OWNED_OF_SOME.items() if trainer in by}}
+
+
+def why_owned(name: str, trainer: TrainerName = "sft") -> str | None:
     """Return why `trainer.<name>` is refused, as the end of a sentence; None when it is not ours."""
-    ours = OWNED.get(name)
+    ours = owned(trainer).get(name)
     if ours is None:
         return None
     return f"set {ours} instead" if is_setting(ours) else ours
@@ -152,7 +184,7 @@ def why_owned(name: str) -> str | None:
 
 def is_setting(reason: str) -> bool:
     """Return whether a value of `OWNED` names a setting of ours rather than a reason."""
-    return reason.partition(".")[0] in ("model", "data", "training", "evaluation", "saving")
+    return reason.partition(".")[0] in ("model", "data", "training", "evaluation", "saving", "dpo", "kto")
 
 
 def wrong_value(option: Option, value: Any) -> str | None:

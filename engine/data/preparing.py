@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, IterableDataset, load_from_disk
 from datasets.iterable_dataset import ExamplesIterable
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer
 from trl import SFTConfig, SFTTrainer
 
 from engine.data.rows import Row
@@ -34,7 +34,7 @@ _PREPARING_OPTIONS = (
     "pad_token", "completion_only_loss", "assistant_only_loss", "shuffle_dataset", "chat_template_path",
     "dataset_text_field", "dataset_kwargs",
 )  # fmt: skip
-"""What of SFTConfig decides how rows are prepared."""
+"""What of a trainer's configuration decides how rows are prepared."""
 _PREPARING_LIBRARIES = ("trl", "transformers", "tokenizers", "datasets")
 
 
@@ -90,34 +90,41 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {"prompt": prompts, "completion": completions, "row": positions}
 
 
-class PreparingSFTTrainer(SFTTrainer):
-    """TRL's trainer, whose preparation may be remembered from one start to the next."""
+class Preparing(Trainer):
+    """Mixed in before a trainer of TRL: its preparation may be remembered from one start to the next."""
 
     def __init__(self, *, prepared: PreparedCache | None = None, **arguments: Any) -> None:
         self.prepared = prepared
         super().__init__(**arguments)
 
-    def _prepare_dataset(
-        self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
-    ) -> Any:
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, *more: Any) -> Any:
         """Let TRL prepare, or take what it prepared before from the same rows in the same way.
 
         Overridden because TRL calls it from `__init__` and has no place to give prepared data that still tells the
         rows which it dropped.
+
+        Args:
+            dataset: Rows.
+            processing_class: The tokenizer.
+            args: The trainer's configuration.
+            more: Of SFT whether to pack and a function that formats; of all the name of the data set, last.
         """
 
         def prepare() -> Any:
-            return SFTTrainer._prepare_dataset(
-                self, dataset, processing_class, args, packing, formatting_func, dataset_name
-            )
+            return super(Preparing, self)._prepare_dataset(dataset, processing_class, args, *more)
 
         if self.prepared is None or not isinstance(dataset, Dataset):
             return prepare()
+        packing = bool(more[0]) if len(more) > 1 else False
         key = prepared_key(dataset, self._tokenizer, args, packing)
         found = self.prepared.get(key)
         if found is None:
             found = self.prepared.put(key, prepare())
         return found
+
+
+class PreparingSFTTrainer(Preparing, SFTTrainer):
+    """TRL's trainer for answers."""
 
 
 @dataclass(slots=True)
@@ -130,6 +137,16 @@ class PreparedCache:
     """Data sets that did not have to be prepared."""
     misses: int = 0
     _keys: dict[int, str] = field(default_factory=dict)
+
+    def key_of(self, dataset: Any) -> str | None:
+        """Return the key of a data set that came from here."""
+        return self._keys.get(id(dataset))
+
+    def same(self, dataset: Dataset, as_dataset: Any) -> Dataset:
+        """Note that a data set is another one from here with further columns, and return it."""
+        if (key := self.key_of(as_dataset)) is not None:
+            self._keys[id(dataset)] = key
+        return dataset
 
     def get(self, key: str) -> Dataset | None:
         """Return a data set prepared before; None when there is none, or it is damaged."""
@@ -205,20 +222,23 @@ def users_cache() -> PreparedCache:
     return PreparedCache(home / "ftconsole" / "prepared")
 
 
-def prepared_key(dataset: Dataset, tokenizer: Any, args: SFTConfig, packing: bool) -> str:
+def prepared_key(dataset: Dataset, tokenizer: Any, args: Any, packing: bool) -> str:
     """Return the hash of everything the prepared data depends on: rows, tokenizer, template, options, libraries."""
     digest = hashlib.blake2b(digest_size=20)
     about = {
         "versions": {name: metadata.version(name) for name in _PREPARING_LIBRARIES},
         "options": {name: getattr(args, name, None) for name in _PREPARING_OPTIONS},
         "packing": packing,
-        "seed": args.seed if args.shuffle_dataset else None,
+        "seed": args.seed if getattr(args, "shuffle_dataset", False) else None,
+        # KTO's rows are prepared together with their neighbours of the same forward pass.
+        "neighbours": args.per_device_train_batch_size if type(args).__name__ == "KTOConfig" else None,
         "special": tokenizer.special_tokens_map,
         "template": tokenizer.chat_template,
         "columns": dataset.column_names,
     }
-    if args.chat_template_path is not None and os.path.isfile(args.chat_template_path):
-        about["template file"] = Path(args.chat_template_path).read_text(encoding="utf-8")
+    template_file = getattr(args, "chat_template_path", None)
+    if template_file is not None and os.path.isfile(template_file):
+        about["template file"] = Path(template_file).read_text(encoding="utf-8")
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
     digest.update(backend.to_str().encode() if backend is not None else repr(tokenizer).encode())

@@ -9,17 +9,18 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from engine import events
 from engine.config.automatic import Facts
 from engine.config.catalogue import CatalogueEntry, catalogue
 from engine.config.load import GivenConfig
+from engine.config.methods import method_of
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows
-from engine.errors import CheckpointError, EngineError, MissingPackage, NotFound, WorkspaceError
+from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, WorkspaceError
 from engine.hardware.devices import best_device
 from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
@@ -77,7 +78,7 @@ class Settled:
 
 
 Known: TypeAlias = dict[tuple[str, str, str, int, int, str], DataFile]
-"""Files read before: by role, name as given, path, size, time of change in nanoseconds, and `data.mapping`."""
+"""Files read before: by role, name as given, path, size, time of change in nanoseconds, and what is read as what."""
 
 
 def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = None) -> Settled:
@@ -242,9 +243,11 @@ def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Ite
     for role, given in roles:
         for path in workspace.data_files(given, "train" if role == "train" else "validation"):
             about = path.stat()
-            key = (role, given, str(path), about.st_size, about.st_mtime_ns, str(config.data.mapping))
+            kinds = method_of(config).kinds
+            read_as = f"{config.data.mapping} {kinds}"
+            key = (role, given, str(path), about.st_size, about.st_mtime_ns, read_as)
             if key not in known:
-                rows, _ = check_file(path, config.data.mapping)
+                rows, _ = check_file(path, config.data.mapping, kinds=kinds)
                 known[key] = provenance.data_file(role, given, path, rows)
             yield known[key]
 
@@ -255,10 +258,17 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     entry = catalogue(workspace).get(config.model.name)
     shape = _model_shape(model)
     types, prompts = _validation_facts([file for file in data if file.role != "train"], config.data.mapping)
+    method = method_of(config)
+    num_examples = sum(min(f.rows, limit or f.rows) for f in data if f.role == "train")
+    types_to_learn = _trained_types(data, config) if method.needs else None
+    if types_to_learn is not None:
+        _require_types(config, types_to_learn)
+        if method.pushes_away:
+            num_examples = types_to_learn.unlearn
     num_parameters = entry.num_parameters if entry is not None else None
     there = room(kind if config.model.device == "auto" else config.model.device)
     return Facts(
-        num_train_examples=sum(min(f.rows, limit or f.rows) for f in data if f.role == "train"),
+        num_train_examples=num_examples,
         device=cast(Literal["cpu", "cuda", "mps"], kind),
         bfloat16=bfloat16,
         num_parameters=num_parameters or _parameters_on_disk(model),
@@ -267,9 +277,58 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         dataset_types=types,
         validation_prompts=prompts,
         lengths=_lengths(workspace, config, model, data),
+        refusals_to_unlearn=types_to_learn is not None and types_to_learn.refusals_to_unlearn,
         free_bytes=there.free_bytes,
         needed_bytes=_predictor(model, entry, there),
     )
+
+
+class _TrainedTypes(NamedTuple):
+    """Training rows by what `metadata.dataset_type` says they are."""
+
+    retain: int
+    unlearn: int
+    refusals_to_unlearn: bool
+    """Whether most of the rows to unlearn have a refusal as their completion."""
+
+
+def _trained_types(data: list[DataFile], config: RunConfig) -> _TrainedTypes:
+    files = tuple((file.path, file.sha256) for file in data if file.role == "train")
+    return _count_types(files, config.data.limit, tuple(config.data.mapping.items()))
+
+
+@functools.lru_cache(maxsize=8)
+def _count_types(
+    files: tuple[tuple[str, str], ...], limit: int | None, mapping: tuple[tuple[str, str], ...]
+) -> _TrainedTypes:
+    """Remembered by the hash of the files: a form settles at every key."""
+    from engine.evaluation.refusal import refuses
+
+    retain = unlearn = refused = 0
+    for path, _ in files:
+        for row in read_rows(Path(path), limit=limit, mapping=dict(mapping)):
+            if isinstance(row, Row):
+                retain += row.dataset_type == "retain"
+                if row.dataset_type == "unlearn":
+                    unlearn += 1
+                    refused += refuses(row.completion[-1]["content"]) if row.completion else False
+    return _TrainedTypes(retain, unlearn, refused * 2 > unlearn)
+
+
+def _require_types(config: RunConfig, found: _TrainedTypes) -> None:
+    """Refuse an unlearning run without the rows it is about."""
+    name, needs = config.method.name, list(method_of(config).needs)
+    if config.unlearning.retain_per_unlearn and name not in ("gradient_ascent", "refusal") and "retain" not in needs:
+        needs.append("retain")
+    missing = [kind for kind in needs if not getattr(found, kind)]
+    if missing:
+        without = " Without rows to retain set unlearning.retain_per_unlearn: 0." if missing == ["retain"] else ""
+        raise DataError(
+            f"data.train has no row to {' and none to '.join(missing)}: method.name {name} needs rows whose "
+            f"metadata.dataset_type is {' and '.join(missing)}.",
+            remedy=f'Name a file of such rows, each with {{"metadata": {{"dataset_type": "{missing[0]}"}}}}.'
+            + (without if name != "grad_diff" else ""),
+        )
 
 
 def _lengths(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Lengths | None:

@@ -72,7 +72,7 @@ class RunDirectory:
 
     @property
     def best(self) -> Path:
-        """The adapter with the lowest validation loss so far; complete and loadable."""
+        """The adapter with the best value of `saving.best_metric` so far; complete and loadable."""
         return self.path / "best"
 
     @property
@@ -84,6 +84,11 @@ class RunDirectory:
     def samples(self) -> Path:
         """Answers to the fixed prompts: one JSON object per prompt and evaluation."""
         return self.path / "samples.jsonl"
+
+    @property
+    def training_log(self) -> Path:
+        """One JSON object per epoch: its number and the means of its figures."""
+        return self.path / "training_log.jsonl"
 
     @property
     def evaluations(self) -> Path:

@@ -73,6 +73,8 @@ class Control:
     """Requests to save that have not been carried out."""
     rates: list[tuple[Heard, float]] = field(default_factory=list)
     """Learning rates to set that have not been set."""
+    early_stopping: list[tuple[Heard, bool]] = field(default_factory=list)
+    """Whether early stopping is to be armed, as it was asked for and not yet done."""
     terminated: bool = False
     """SIGTERM came: save and stop."""
     _noted: list[Heard] = field(default_factory=list)
@@ -114,8 +116,9 @@ class Control:
 
     def refuse_the_rest(self) -> None:
         """Confirm what was asked for and can no longer be done, because the run is about to end."""
-        waiting = [*self.save, *(heard for heard, _ in self.rates)]
+        waiting = [*self.save, *(heard for heard, _ in self.rates), *(heard for heard, _ in self.early_stopping)]
         self.save.clear()
+        self.early_stopping.clear()
         self.rates.clear()
         for heard in [*waiting, *self._new()]:
             self.confirm(heard, "the run has ended", accepted=False)
@@ -148,6 +151,8 @@ class Control:
             self.save.append(heard)
         elif isinstance(command, commands.SetLearningRate):
             self.rates.append((heard, command.learning_rate))
+        elif isinstance(command, commands.SetEarlyStopping):
+            self.early_stopping.append((heard, command.armed))
 
     def _terminate(self, _signal: int, _frame: types.FrameType | None) -> None:
         self.terminated = True

@@ -21,13 +21,18 @@ from engine import events
 from engine.errors import DiskFull, EngineError, NonFinite
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
+from engine.training.best import Best
 from engine.training.checkpoint_writer import rotate, write_checkpoint
 from engine.training.control import Control, Heard
+from engine.training.early_stopping import EarlyStopping, Judgement
+from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
 from engine.training.reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from engine.data.rows import Row
 
 _LOG_HISTORY_KEPT = 1_000
 """Entries left in `trainer_state.json`. The event log holds them all; at a million steps the list would make
@@ -36,10 +41,11 @@ _POLL_SECONDS = 0.2
 """How often a paused worker looks for commands."""
 _MOST_OVERFLOWS = 20
 """Steps in a row that float16's loss scaling may skip. It begins at 65,536 and halves each time: 16 lead to 1."""
-_JUDGING = ("loss", "accuracy", "accuracies", "margins")
+_JUDGING = ("loss", "accuracy", "accuracies", "margins", "rewards/chosen", "rewards/rejected")
 """How the figures of an evaluation end by which checkpoints are compared."""
 _OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps", "momentum")
 """What a saved optimizer state brings along though it is no state."""
+_EARLY_STOPPING = "early stopping: "
 
 
 class EvaluationCut(Exception):  # an order, not an error
@@ -55,28 +61,36 @@ class Observation:
     reporter: Reporter
     control: Control
     save_steps: int | None = None
-    """Optimizer steps between checkpoints. None: at the end of each epoch when `save_epochs`, else never."""
-    save_epochs: bool = False
+    """Optimizer steps between checkpoints. None: as `save_epochs` says."""
+    save_epochs: int | None = None
+    """Epochs between checkpoints. None, and no `save_steps`: never."""
     save_total_limit: int | None = None
-    best_metric: str | None = "eval_loss"
-    """Lowest is best. None keeps no `best/`."""
+    best: Best = field(default_factory=Best)
+    early_stopping: EarlyStopping | None = None
     base_commit: str | None = None
     """Of the base model on the Hub; None for a folder."""
     answer: Callable[[int], None] | None = None
     """Answers the fixed prompts at a step; called after each evaluation."""
-    best_value: float = math.inf
     newest: dict[str, float] = field(default_factory=dict)
     """The newest figures, for `metadata.json`."""
     evaluated_step: int | None = None
     """When the figures of the validation sets among them were measured."""
     largest_grad_norm: float = 0.0
     """0 at the end means that no step changed anything."""
+    ended_early: str = ""
+    """Why it ends before its last step without having been told to; empty when it does not."""
 
 
 class ObservedTrainer(Trainer):
     """Mixed in before a trainer of TRL."""
 
     observation: Observation
+
+    def take_prepared(self, rows: Sequence[Row]) -> None:
+        """Make of the prepared training rows what is learned from. Called once, after they were counted."""
+
+    def before_first_step(self) -> None:
+        """Do what a method needs done before the first step of a run, not of a resume. May refuse the run."""
 
     def observe(self, observation: Observation) -> None:
         """Begin to report and obey. Called once, before `train`."""
@@ -87,6 +101,7 @@ class ObservedTrainer(Trainer):
         self._saved_step = -1
         self._last_checkpoint_bytes = 0
         self._overflows = 0
+        self._epoch_means = EpochMeans()
         self.remove_callback(PrinterCallback)  # prints every step into worker.log, 300 MB in a million
         self.add_callback(_Interruption(self))
 
@@ -95,9 +110,16 @@ class ObservedTrainer(Trainer):
         self._first_step = self._reported_step = self._saved_step = checkpoint.step
         self._reported_tokens = int(checkpoint.metadata.get("num_tokens", 0))
         self._total_train_tokens = self._reported_tokens  # TRL's counter, which begins at 0 after a resume
-        self.observation.best_value = events.number_from_json(checkpoint.metadata.get("best_value", "Infinity"))
-        if math.isnan(self.observation.best_value):
-            self.observation.best_value = math.inf
+        self.observation.best.restore(checkpoint.metadata)
+        self._epoch_means.restore(checkpoint.metadata.get("epoch_means"))
+        stopping, kept = self.observation.early_stopping, checkpoint.metadata.get("early_stopping")
+        if stopping is not None and isinstance(kept, dict):
+            stopping.restore(kept)
+            self._take_judgement(stopping, stopping.judge())
+        path = self.observation.run.training_log
+        # Where the last step of an epoch was saved before its end was told, it is told again.
+        told = checkpoint.step - bool(self._epoch_means.steps)
+        self.observation.reporter.with_room(lambda: forget_epochs_after(path, told))
         self._saved_rate = checkpoint.metadata.get("learning_rate")
         evaluated = checkpoint.metadata.get("evaluated_step")
         self.observation.evaluated_step = evaluated if type(evaluated) is int else None
@@ -145,6 +167,8 @@ class ObservedTrainer(Trainer):
         metrics = {k: float(f"{v:.7g}") for k, v in logs.items() if k not in ("num_tokens", "epoch") and _is_number(v)}
         if num_tokens > self._reported_tokens and seconds > 0:
             metrics["tokens_per_second"] = round((num_tokens - self._reported_tokens) / (seconds * steps), 1)
+        self._epoch_means.add(metrics, steps, seconds)
+        self.look_at_step(metrics)
         self.observation.newest.update(metrics)
         self.observation.reporter.say(
             events.StepFinished(
@@ -157,6 +181,59 @@ class ObservedTrainer(Trainer):
         )
         self._reported_step, self._reported_tokens = self.state.global_step, num_tokens
         self._step_began, self._aside_seconds = time.monotonic(), 0.0
+
+    def look_at_step(self, metrics: dict[str, float]) -> None:
+        """Look at the figures of a step before they are reported."""
+
+    def finish_epoch(self) -> None:
+        """Report the means of the epoch just ended, unless the run is to stop: then its resume does.
+
+        Called at the end of every epoch, and once when a run goes on from the last step of one.
+        """
+        epoch = float(self.state.epoch or 0.0)
+        if self.observation.control.stop is not None or not self._epoch_means.steps or abs(epoch - round(epoch)) > 1e-6:
+            return
+        means, seconds = self._epoch_means.take()
+        finished = events.EpochFinished(
+            round(epoch), self.state.global_step, self._reported_tokens, round(seconds, 3), means
+        )
+        reporter = self.observation.reporter
+        reporter.say(finished)
+        reporter.with_room(lambda: log_epoch(self.observation.run.training_log, finished))
+        if self.observation.best.of_training:
+            self._keep_best(means)
+            reporter.enter("training")
+        self._observe_for_stopping(means, "epoch")
+
+    def _observe_for_stopping(self, metrics: Mapping[str, float], at: str) -> None:
+        stopping = self.observation.early_stopping
+        if stopping is not None and stopping.at == at and self.state.global_step > 0:
+            judged = stopping.observe(metrics.get(stopping.metric, math.nan), float(self.state.epoch or 0.0))
+            self._take_judgement(stopping, judged)
+            if stopping.armed:
+                self._say_judgement(stopping, judged)
+
+    def _take_judgement(self, stopping: EarlyStopping, judged: Judgement) -> None:
+        if judged.stop and stopping.armed:
+            self.observation.ended_early = f"{_EARLY_STOPPING}{judged.reason}"
+        elif self.observation.ended_early.startswith(_EARLY_STOPPING):
+            self.observation.ended_early = ""
+
+    def _say_judgement(self, stopping: EarlyStopping, judged: Judgement) -> None:
+        last = stopping.observations[-1] if stopping.observations else math.nan
+        self.observation.reporter.say(
+            events.EarlyStoppingJudged(
+                step=self.state.global_step,
+                armed=stopping.armed,
+                metric=stopping.metric,
+                value=-last if stopping.higher_is_better else last,
+                exposure=round(float(self.state.epoch or 0.0), 6),
+                minimum_exposure=stopping.settings.minimum_exposure,
+                stops_in=judged.stops_in,
+                at=stopping.at,
+                reason=judged.reason,
+            )
+        )
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Refuse a step on a loss or on gradients that are not finite.
@@ -214,6 +291,23 @@ class ObservedTrainer(Trainer):
         self._aside_seconds += time.monotonic() - began
         return found
 
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Evaluate, every figure under the name of its set.
+
+        Overridden because of several sets TRL calls all but the loss by the same names, so that of each figure the
+        last set's would be left.
+        """
+        found: dict[str, float] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        prefix = f"{metric_key_prefix}_"
+        if metric_key_prefix == "eval":
+            return found
+        return {
+            k if k.startswith(prefix) or not k.startswith("eval_") else prefix + k.removeprefix("eval_"): v
+            for k, v in found.items()
+        }
+
     def _report_evaluation(self, found: dict[str, float], began: float) -> None:
         metrics = {k: float(v) for k, v in found.items() if k.startswith("eval_") and _is_number(v)}
         losses = [v for k, v in metrics.items() if k.endswith("_loss")]
@@ -231,7 +325,12 @@ class ObservedTrainer(Trainer):
                 metrics=metrics,
             )
         )
+        self.look_at_evaluation(metrics)
         self._keep_best(metrics)
+        self._observe_for_stopping(metrics, "evaluation")
+
+    def look_at_evaluation(self, metrics: dict[str, float]) -> None:
+        """Look at the figures of an evaluation that was reported. What it says in `ended_early` ends the run."""
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -247,6 +346,8 @@ class ObservedTrainer(Trainer):
         Overridden because the loop takes a first step whatever was asked for: also when the checkpoint resumed from
         is that of the last step, and a killed run has only its end to repeat.
         """
+        if self.state.global_step == self._first_step:
+            self.finish_epoch()  # a run that was stopped after the last step of an epoch
         if self.state.global_step < self.state.max_steps:
             self.at_step_boundary()
         else:
@@ -281,6 +382,8 @@ class ObservedTrainer(Trainer):
             if 0 < step < self.state.max_steps:
                 self.save_now("stopping")
             self.control.should_training_stop = True
+        if self.observation.ended_early:
+            self.control.should_training_stop = True
         self._aside_seconds = aside + time.monotonic() - began  # a save in it has added its own time
 
     def _carry_out(self, step: int) -> None:
@@ -288,10 +391,24 @@ class ObservedTrainer(Trainer):
         while control.rates:
             heard, rate = control.rates.pop(0)
             self._set_learning_rate(heard, rate)
+        while control.early_stopping:
+            self._set_early_stopping(*control.early_stopping.pop(0))
         if control.save and step > 0:  # before the first step there is nothing to save yet
             self.save_now("requested")
             while control.save:
                 control.confirm(control.save.pop(0), f"checkpoint-{step} saved")
+
+    def _set_early_stopping(self, heard: Heard, armed: bool) -> None:
+        stopping = self.observation.early_stopping
+        if stopping is None:
+            self.observation.control.confirm(heard, "there is nothing to stop early", accepted=False)
+            return
+        stopping.armed = armed
+        judged = stopping.judge()
+        self._take_judgement(stopping, judged)
+        word = f"armed: watches {stopping.metric} at each {stopping.at}" if armed else "disarmed"
+        self.observation.control.confirm(heard, f"early stopping {word}")
+        self._say_judgement(stopping, judged)
 
     def _set_learning_rate(self, heard: Heard, rate: float) -> None:
         now = self._set_peak(rate)
@@ -428,7 +545,9 @@ class ObservedTrainer(Trainer):
             "num_tokens": int(getattr(self, "_total_train_tokens", self._reported_tokens)),
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
             "evaluated_step": self.observation.evaluated_step,
-            "best_value": events.json_number(self.observation.best_value),
+            **self.observation.best.state(),
+            "epoch_means": self._epoch_means.state(),
+            "early_stopping": self.observation.early_stopping.state() if self.observation.early_stopping else None,
             "base_commit": self.observation.base_commit,
             "learning_rate": float(self.args.learning_rate),
         }
@@ -443,10 +562,7 @@ class ObservedTrainer(Trainer):
                 )
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
-        name = self.observation.best_metric
-        value = metrics.get(name, math.nan) if name is not None else math.nan
-        if value < self.observation.best_value and self.state.global_step > 0:
-            self.observation.best_value = value
+        if self.state.global_step > 0 and self.observation.best.improves(metrics):
             self.observation.reporter.enter("saving", "best")
             self.save_adapter(self.observation.run.best, "best")
 
@@ -494,8 +610,12 @@ class _Interruption(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.observation.control.stop is not None:
             control.should_evaluate = control.should_save = False  # told to stop: no evaluation first
-        elif self.trainer.observation.save_epochs and self.trainer._saved_step != state.global_step:
-            control.should_save = True
+            return
+        self.trainer.finish_epoch()
+        every, epoch = self.trainer.observation.save_epochs, float(state.epoch or 0.0)
+        if every is not None and self.trainer._saved_step != state.global_step:
+            # With one epoch, what `max_steps` left of the last one counts as one.
+            control.should_save = every == 1 or (abs(epoch - round(epoch)) < 1e-6 and round(epoch) % every == 0)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.hear_in_evaluation()

@@ -150,7 +150,7 @@ class _Probe:
         from trl import SFTConfig
 
         from engine.config.arguments import sft_arguments
-        from engine.training.sft import Split
+        from engine.training.splits import Split
 
         arguments = sft_arguments(self.resolved, Path(self.folder.name))
         arguments.pop("model_init_kwargs")

@@ -35,10 +35,10 @@ class Batch:
         """Rows per optimizer step on one device."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
-    def smaller(self) -> Batch | None:
-        """Return the next smaller batch that makes the same steps; None when it is one row already."""
+    def smaller(self, least: int = 1) -> Batch | None:
+        """Return the next smaller batch of at least so many rows that makes the same steps; None when there is none."""
         size = self.per_device_train_batch_size
-        part = next((rows for rows in range(size // 2, 0, -1) if size % rows == 0), None)
+        part = next((rows for rows in range(size // 2, least - 1, -1) if size % rows == 0), None)
         return Batch(part, self.gradient_accumulation_steps * (size // part)) if part is not None else None
 
 
@@ -70,7 +70,7 @@ def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, con
 
     resolved = with_batch_that_fits(run, ResolvedConfig.from_yaml(read_file(run.config)))
     now = batch_of(resolved)
-    batch = now.smaller()
+    batch = now.smaller(2 if resolved.config.method.name == "kto" else 1)  # KTO compares the rows of a pass
     if batch is None or not resolved.config.launch.retry_smaller_batch:
         return
     _write(run.path / FILE, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import transformers
 from transformers.trainer_utils import set_seed
 
 from engine import events
-from engine.config.arguments import lora_arguments, sft_arguments
+from engine.config.arguments import lora_arguments, trainer_arguments
+from engine.config.methods import greater_is_better, method_of
 from engine.config.model import RunConfig, settled
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file
@@ -25,12 +27,16 @@ from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
 from engine.training import behaviour, loading
+from engine.training.best import Best
+from engine.training.building import build_trainer
 from engine.training.control import Control
+from engine.training.early_stopping import EarlyStopping
+from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
 from engine.training.reporter import Reporter
-from engine.training.sft import Split, build_trainer, leave_out_refused
 from engine.training.smaller_batch import with_batch_that_fits
+from engine.training.splits import Split, leave_out_refused
 from engine.workspace import ModelReference
 
 _trainer: ObservedTrainer | None = None
@@ -90,22 +96,35 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     if "template-refuses" in config.data.accept:
         for split in (train, *validation):
             leave_out_refused(split, loaded.tokenizer)
+    asked = _held_out(config, validation)
+    prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
+    if method_of(config).pushes_away and settled(config.unlearning.target) == "reply":
+        from engine.training.unlearning_rows import take_own_replies
+
+        take_own_replies(
+            (train, *validation),
+            loaded.model,
+            loaded.tokenizer,
+            path=run.path / "replies.jsonl",
+            reporter=reporter,
+            max_new_tokens=config.evaluation.max_new_tokens,
+            heard=lambda: control.hear_before_training(_resumed_step),
+        )
     reporter.enter("preparing", f"{len(train.rows)} rows")
     set_seed(config.training.seed)
     trainer = _trainer = build_trainer(
         model=loaded.model,
         tokenizer=loaded.tokenizer,
-        arguments=sft_arguments(resolved, run.path),
+        arguments=trainer_arguments(resolved, run.path),
         lora=None if continued else lora_arguments(resolved),
         train=train,
         validation=validation,
         reporter=reporter,
         cache=users_cache(),
+        method=training_method(config, between=lambda: control.hear_before_training(_resumed_step)),
     )
     del train  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
     control.hear_before_training(_resumed_step)
-    asked = _held_out(config, validation)
-    prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
 
     def answer(step: int) -> None:
         behaviour.answer_prompts(
@@ -139,9 +158,10 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         reporter=reporter,
         control=control,
         save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
-        save_epochs=saving.save_steps == "epoch",
+        save_epochs=1 if saving.save_steps == "epoch" else saving.save_epochs,
         save_total_limit=saving.save_total_limit,
-        best_metric=_best_metric(config),
+        best=_best(config),
+        early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
         base_commit=commit or _downloaded_commit(provenance),
         answer=answer,
     )
@@ -152,6 +172,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             control.hear_before_training(0)
             if asked:
                 measure("before", lambda: control.hear_before_training(0))
+            trainer.before_first_step()
         _train(trainer, observation, loaded, resume_from)
         if control.stop is not None and trainer.state.global_step < trainer.state.max_steps:
             control.refuse_the_rest()
@@ -161,12 +182,12 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         reporter.enter("saving", "final")
         trainer.save_adapter(run.final, "final")
         _write_results(trainer)
-        detail = ""
+        detail = observation.ended_early
         if asked:
             try:
                 measure("after", trainer.hear_in_evaluation)
             except EvaluationCut:
-                detail = "told to stop while the held-out questions were asked again"
+                detail = f"{detail}; " * bool(detail) + "told to stop while the held-out questions were asked again"
     control.refuse_the_rest()
     reporter.end("finished", trainer.state.global_step, detail=detail)
 
@@ -279,11 +300,15 @@ def _own_prompts(config: RunConfig) -> list[str] | None:
     return prompts if isinstance(prompts, list) else None
 
 
-def _best_metric(config: RunConfig) -> str | None:
-    """Return the figure that decides about `best/`; the library calls the loss of a single set `eval_loss`."""
-    if not config.saving.save_best:
-        return None
-    return settled(config.saving.best_metric) if len(config.data.validation) > 1 else "eval_loss"
+def _best(config: RunConfig) -> Best:
+    """Return which figure decides about `best/`; the library calls the loss of a single set `eval_loss`."""
+    metric = settled(config.saving.best_metric)
+    if not config.saving.save_best or metric is None:
+        return Best(None)
+    if metric.endswith("_loss") and len(config.data.validation) == 1:
+        metric = "eval_loss"
+    given = config.saving.greater_is_better
+    return Best(metric, greater_is_better(metric) if given is None else given)
 
 
 def _base_commit(provenance: Provenance, resume_from: checkpoints.Checkpoint | None) -> str | None:
@@ -322,4 +347,5 @@ def _write_results(trainer: ObservedTrainer) -> None:
 def _quiet_libraries() -> None:
     """Keep progress bars out of worker.log: a bar redrawn into a file is megabytes of carriage returns."""
     datasets.disable_progress_bars()
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read at each bar
     transformers.utils.logging.disable_progress_bar()

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from engine.config.declaration import settings
+from engine.config.methods import CONFIG_CLASSES
 from engine.config.trainer_options import (
-    OPTIONS_FILE,
     OWNED,
     Option,
     in_words,
     is_setting,
     options,
+    options_file,
+    owned,
     why_owned,
     wrong_value,
 )
@@ -24,19 +26,30 @@ from engine.config.trainer_options import (
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_file_is_what_the_installed_libraries_say() -> None:
+def test_the_files_are_what_the_installed_libraries_say() -> None:
     command = [sys.executable, str(ROOT / "tools" / "option_schema.py"), "--print"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout) == json.loads(OPTIONS_FILE.read_text("utf-8")), "run tools/option_schema.py"
+    written = {trainer: json.loads(options_file(trainer).read_text("utf-8")) for trainer in CONFIG_CLASSES}
+    assert json.loads(done.stdout) == written, "run tools/option_schema.py"
 
 
 def test_no_option_is_both_passed_on_and_ours() -> None:
     assert options().keys().isdisjoint(OWNED)
+    for trainer in CONFIG_CLASSES:
+        assert options(trainer).keys().isdisjoint(owned(trainer))
+
+
+def test_an_option_can_be_ours_with_one_trainer_and_the_librarys_with_another() -> None:
+    assert why_owned("loss_type", "dpo") == "set dpo.loss_type instead"
+    assert why_owned("loss_type", "sft") is None
+    assert "precompute_ref_batch_size" in options("dpo")
+    assert "precompute_ref_batch_size" not in options("sft")
 
 
 def test_every_setting_that_replaces_an_option_exists() -> None:
-    ours = {setting for setting in OWNED.values() if is_setting(setting) and "," not in setting}
+    every = [setting for trainer in CONFIG_CLASSES for setting in owned(trainer).values()]
+    ours = {setting for setting in every if is_setting(setting) and "," not in setting}
     assert ours <= settings().keys()
 
 

@@ -66,9 +66,10 @@ def test_tokens_and_mask_are_those_of_the_training_batch(
     from transformers import AutoModelForCausalLM
 
     from engine.data.rows import Row, read_rows
+    from engine.training.building import build_trainer
     from engine.training.loading import load_tokenizer
     from engine.training.reporter import Reporter
-    from engine.training.sft import Split, build_trainer
+    from engine.training.splits import Split
 
     config_text()
     workspace = Workspace(tmp_path / "workspace")
