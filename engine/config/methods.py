@@ -79,6 +79,7 @@ def logged_metrics(config: RunConfig) -> list[str]:
     if sets:
         found.append("eval_loss")
     if len(sets) == 1:
+        found += [f"eval_{sets[0]}_loss"]  # the library calls it eval_loss
         found += [f"eval_{name}" for name in measured if name != "loss"]
     for name in sets if len(sets) > 1 else ():
         found += [f"eval_{name}_{metric}" for metric in measured]

@@ -299,7 +299,7 @@ class EarlyStoppingSection(Section):
     )
     patience: Count = Field(default=3, description="Observations without improvement that `patience` waits for.")
     threshold: float | None = Field(
-        default=None, description="Value at which `threshold` ends the run. Needed with that criterion."
+        default=None, description="Value at which `threshold` ends the run, with which it is needed. null: none."
     )
 
 
@@ -493,10 +493,10 @@ class RunConfig(Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     method: MethodSection = MethodSection()
+    lora: LoraSection = LoraSection()
     dpo: DpoSection = DpoSection()
     kto: KtoSection = KtoSection()
     unlearning: UnlearningSection = UnlearningSection()
-    lora: LoraSection = LoraSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
     early_stopping: EarlyStoppingSection = EarlyStoppingSection()

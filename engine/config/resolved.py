@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from engine.config import check
 from engine.config.automatic import Facts, decide
 from engine.config.check import Setting
-from engine.config.declaration import TRAINER, settings
+from engine.config.declaration import TRAINER, sections, settings
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
 from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
@@ -84,13 +84,15 @@ class ResolvedConfig:
             if setting.automatic and key in given and given[key].value == "auto"
         ]
         # A setting that a later version added is at its default in the runs of before, unless that has to be decided.
-        # So is a whole section: what it is for came with it, and that run does not use it.
+        # So is a whole section that later ones follow: what it is for came with it, and that run does not use it.
         missing = [setting for key, setting in settings().items() if key not in given]
+        order = list(sections())
         there = {key.partition(".")[0] for key in given}
+        last = max((order.index(name) for name in there if name in order), default=-1)
         problems += [
             f"{setting.key} is missing from {source}"
             for setting in missing
-            if setting.default == "auto" and setting.section in there
+            if setting.default == "auto" and (setting.section in there or order.index(setting.section) > last)
         ]
         if problems:
             raise ConfigError(problems, remedy="Start a new run from its settings, or restore the file.")

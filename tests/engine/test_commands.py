@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from engine import commands
-from engine.commands import COMMANDS, Command, Pause, SaveCheckpoint, SetLearningRate, Stop, Unpause
+from engine.commands import COMMANDS, Command, Pause, SaveCheckpoint, SetEarlyStopping, SetLearningRate, Stop, Unpause
 
-EVERY_COMMAND = [Pause(), Unpause(), SaveCheckpoint(), Stop(), Stop(save=False), SetLearningRate(2e-4)]
+EVERY_COMMAND = [
+    Pause(), Unpause(), SaveCheckpoint(), Stop(), Stop(save=False), SetLearningRate(2e-4), SetEarlyStopping(True),
+    SetEarlyStopping(False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=str)

@@ -174,7 +174,8 @@ def test_a_wrong_value_does_not_bring_a_contradiction_with_it() -> None:
         ),
         pytest.param(
             {"saving.best_metric": "eval_x_loss", "data.validation": {"y": "v.jsonl"}},
-            "saving.best_metric is eval_x_loss, but what is measured is eval_loss, eval_y_loss (run.yaml:7)",
+            "saving.best_metric is eval_x_loss, which this run never logs; it logs loss, grad_norm, learning_rate, "
+            "entropy, mean_token_accuracy, eval_loss, eval_y_loss, eval_entropy, eval_mean_token_accuracy (run.yaml:7)",
             id="a metric of another set",
         ),
         pytest.param(

@@ -89,9 +89,13 @@ def test_one_training_file_needs_no_list() -> None:
         ("model", "device", "cuda:x"),
         ("model", "device", "cpu\n"),
         ("model", "name", ""),
-        ("saving", "best_metric", "accuracy"),
+        ("saving", "best_metric", "a metric"),
+        ("early_stopping", "window", 2),
+        ("dpo", "loss_type", "sft"),
+        ("dpo", "label_smoothing", 0.5),
+        ("unlearning", "retain_floor", 1.0),
         ("saving", "save_total_limit", 0),
-        ("method", "name", "dpo"),
+        ("method", "name", "orpo"),
     ],
 )
 def test_values_out_of_range_or_of_another_type_are_refused(section: str, name: str, value: object) -> None:
