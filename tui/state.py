@@ -81,6 +81,8 @@ class RunState:
     """The newest value of each training metric."""
     evaluation: dict[str, float] = field(default_factory=dict)
     """The newest value of each validation metric."""
+    early_stopping: events.EarlyStoppingJudged | None = None
+    """What early stopping last found; None as long as it was never armed."""
     recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
     """Seconds per step of the newest steps."""
     history: RunHistory = field(default_factory=RunHistory)
@@ -179,6 +181,8 @@ class RunState:
                 self._step(event, time)
             case events.EvaluationFinished():
                 self.evaluation.update(event.metrics)
+            case events.EarlyStoppingJudged():
+                self.early_stopping = event
             case events.SamplesAnswered():
                 self.samples_step, self.samples_count = event.step, self.samples_count + 1
             case events.BehaviourMeasured():
@@ -214,6 +218,10 @@ class RunState:
         self.last_step_time = time
 
 
+_OF_AN_EPOCH = {"loss": "loss", "rewards/accuracies": "accuracy", "retain_loss": "retain", "unlearn_loss": "unlearn"}
+"""Means of an epoch that a line of the log has."""
+
+
 def sentence(event: Event) -> tuple[Level, str] | None:
     """Return what a log shows of an event; None for those that come too often to be read."""
     match event:
@@ -244,6 +252,13 @@ def sentence(event: Event) -> tuple[Level, str] | None:
                 f"Training {event.num_trainable_parameters:,} of {event.num_parameters:,} parameters for "
                 f"{event.total_steps:,} steps on {event.device} in {event.dtype}",
             )
+        case events.EpochFinished():
+            means = event.metrics
+            told = [f"{label} {means[name]:.4g}" for name, label in _OF_AN_EPOCH.items() if name in means]
+            return "info", f"Epoch {event.epoch} ended at step {event.step}: {', '.join(told)}"
+        case events.EarlyStoppingJudged():
+            # Only the last one says what is not on the screen all the time.
+            return ("info", f"Early stopping: {event.reason}") if event.armed and event.stops_in == 0 else None
         case events.EvaluationFinished():
             losses = [f"{k} {v:.4g}" for k, v in event.metrics.items() if k.endswith("_loss")]
             return "info", f"Step {event.step}: {', '.join(losses)}"

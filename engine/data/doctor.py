@@ -472,7 +472,7 @@ _WORDS: Mapping[str, _Wording] = {
         False,
     ),
     "chosen-equals-rejected": _Wording(
-        "warning", "In {rows} of {of} the chosen answer is the rejected one", "Delete them: they prefer nothing."
+        "grave", "In {rows} of {of} the chosen answer is the rejected one", "Delete them: they prefer nothing."
     ),
 }
 

@@ -102,6 +102,7 @@ class ObservedTrainer(Trainer):
         self._last_checkpoint_bytes = 0
         self._overflows = 0
         self._epoch_means = EpochMeans()
+        self._newest_epoch: dict[str, float] = {}
         self.remove_callback(PrinterCallback)  # prints every step into worker.log, 300 MB in a million
         self.add_callback(_Interruption(self))
 
@@ -112,6 +113,9 @@ class ObservedTrainer(Trainer):
         self._total_train_tokens = self._reported_tokens  # TRL's counter, which begins at 0 after a resume
         self.observation.best.restore(checkpoint.metadata)
         self._epoch_means.restore(checkpoint.metadata.get("epoch_means"))
+        newest_epoch = checkpoint.metadata.get("epoch_metrics")
+        if isinstance(newest_epoch, dict):
+            self._newest_epoch = {name: events.number_from_json(value) for name, value in newest_epoch.items()}
         stopping, kept = self.observation.early_stopping, checkpoint.metadata.get("early_stopping")
         if stopping is not None and isinstance(kept, dict):
             stopping.restore(kept)
@@ -194,6 +198,7 @@ class ObservedTrainer(Trainer):
         if self.observation.control.stop is not None or not self._epoch_means.steps or abs(epoch - round(epoch)) > 1e-6:
             return
         means, seconds = self._epoch_means.take()
+        self._newest_epoch = means
         finished = events.EpochFinished(
             round(epoch), self.state.global_step, self._reported_tokens, round(seconds, 3), means
         )
@@ -545,6 +550,8 @@ class ObservedTrainer(Trainer):
             "num_tokens": int(getattr(self, "_total_train_tokens", self._reported_tokens)),
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
             "evaluated_step": self.observation.evaluated_step,
+            # Of the newest whole epoch: with few rows in a step its own figures jump.
+            "epoch_metrics": {k: events.json_number(v) for k, v in self._newest_epoch.items()},
             **self.observation.best.state(),
             "epoch_means": self._epoch_means.state(),
             "early_stopping": self.observation.early_stopping.state() if self.observation.early_stopping else None,

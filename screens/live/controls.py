@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.commands import Command, Pause, SaveCheckpoint, SetLearningRate, Stop, Unpause
+from engine.commands import Command, Pause, SaveCheckpoint, SetEarlyStopping, SetLearningRate, Stop, Unpause
 from engine.events import CommandConfirmed
 from tui.state import CheckpointLine, RunState
 from tui.widgets.words import number_of
@@ -55,12 +55,25 @@ def controls(state: RunState, reason: str = "") -> list[Control]:
         "It is stopping." if state.state == "stopping" else "It has not begun to train yet."
     )  # fmt: skip
     pause = "Go on" if state.state == "paused" else "Pause"
+    # On screen once somebody has armed it; the key is there before.
+    stopping = [_early_stop(state, early)] if state.early_stopping is not None else []
     return [
         Control("p", "pause", pause, pause, early),
         Control("w", "save_now", "Save now", "Save", early),
         Control("S", "stop", "Stop", "Stop"),
         Control("L", "learning_rate", "Learning rate", "Rate", early),
+        *stopping,
     ]
+
+
+def _early_stop(state: RunState, refusal: str) -> Control:
+    label = "Never early" if early_stopping_armed(state) else "Stop early"
+    return Control("E", "early_stop", label, "Early", refusal)
+
+
+def early_stopping_armed(state: RunState) -> bool:
+    """Return whether early stopping may end the run, as far as the log knows."""
+    return state.early_stopping is not None and state.early_stopping.armed
 
 
 def control_for(action: str, state: RunState, reason: str = "") -> Control:
@@ -68,6 +81,9 @@ def control_for(action: str, state: RunState, reason: str = "") -> Control:
     for control in controls(state, reason):
         if control.action == action:
             return control
+    if action == "early_stop" and state.active:
+        refusal = controls(state, reason)[0].refusal
+        return _early_stop(state, refusal)
     if action == "resume":
         return Control("R", action, "Resume", "Resume", f"It is {state.state}: there is nothing to resume.")
     return Control("", action, "", "", _nobody_listens(state, reason))
@@ -128,4 +144,6 @@ def in_words(command: Command) -> str:
         return f"learning_rate {command.learning_rate:g}"
     if isinstance(command, Stop):
         return "Stop and save" if command.save else "Stop now"
+    if isinstance(command, SetEarlyStopping):
+        return f"Early stopping {'on' if command.armed else 'off'}"
     return {Pause: "Pause", Unpause: "Go on", SaveCheckpoint: "Save now"}[type(command)]

@@ -19,6 +19,23 @@ _AXES: Final[Mapping[str, Axis]] = {
 _TITLES: Final = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens/s"}
 FIRST: Final = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
 """What the first page shows."""
+_FIRST_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "dpo": ("loss", "rewards/accuracies", "rewards/chosen", "rewards/margins"),
+    "kto": ("loss", "rewards/chosen", "rewards/margins", "kl"),
+    **dict.fromkeys(
+        ("gradient_ascent", "grad_diff", "npo", "simnpo"), ("unlearn_loss", "loss", "learning_rate", "grad_norm")
+    ),
+}
+"""What it shows of methods that are judged by other figures."""
+_TWINS: Final = {
+    "unlearn_loss": "retain_loss", "rewards/chosen": "rewards/rejected", "logps/chosen": "logps/rejected",
+    "logits/chosen": "logits/rejected",
+}  # fmt: skip
+"""Metrics that say something together, in one chart."""
+_UNTRAINED: Final[Mapping[str, Mapping[str, float]]] = {"dpo": {"loss": math.log(2), "rewards/accuracies": 0.5}}
+"""Where a method begins: model and reference are the same, so that every pair is a toss of a coin."""
+_NEAR: Final = 0.05
+"""How far from it the first value may be; other losses than DPO's own begin elsewhere."""
 _LAST: Final = ("runtime", "samples_per_second", "steps_per_second", "num_tokens")
 """Endings of validation figures that are about the machine: nobody's first question."""
 CHARTS_SHOWN: Final = 60
@@ -48,37 +65,105 @@ class MetricCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceLine:
+    """A value to compare a metric with, as long as its curve is."""
+
+    history: MetricHistory
+    metric: str
+    value: float
+    label: str = "untrained"
+    style: Literal["line", "points"] = "line"
+
+    def x_range(self, axis: str) -> tuple[float, float] | None:
+        """Return where the metric's curve is: a line alone is drawn nowhere."""
+        return MetricCurve(self.history, self.metric, self.label, self.style).x_range(axis)
+
+    def columns(self, axis: str, x0: float, x1: float, width: int) -> Sequence[Column | None]:
+        """Return the value in every column between the first and the last of the metric."""
+        reach = self.x_range(axis)
+        if reach is None or x1 <= x0:
+            return [None] * width
+        level = Column(self.value, self.value, self.value, self.value, 1, 0)
+        centres = (x0 + (x1 - x0) * (place + 0.5) / width for place in range(width))
+        return [level if reach[0] <= centre <= reach[1] else None for centre in centres]
+
+
+@dataclass(frozen=True, slots=True)
 class ChartSpec:
     """What one chart shows."""
 
     key: str
     """Name of its first metric: the chart's identity."""
     title: str
-    curves: tuple[MetricCurve, ...]
+    curves: tuple[MetricCurve | ReferenceLine, ...]
     smooth: bool = True
     """Whether a moving average makes sense: not for a schedule."""
 
 
-def chart_specs(history: RunHistory) -> list[ChartSpec]:
-    """Return a chart for every metric: first the four of the first page, whether there are values yet or not."""
+def chart_specs(history: RunHistory, method: str = "") -> list[ChartSpec]:
+    """Return a chart for every metric: first the four of the first page, whether there are values yet or not.
+
+    Args:
+        history: The figures.
+        method: Decides what stands on the first page; one that is not known has that of most.
+    """
     train, evaluation = history.train, history.evaluation
     left = dict.fromkeys(evaluation.metrics)
     specs = []
-    for metric in [*FIRST, *(name for name in train.metrics if name not in FIRST)]:
-        curves = []
-        for partner in _partners(metric, list(left)):
-            del left[partner]
-            label = partner.removeprefix("eval_").removesuffix(metric).rstrip("_") or "eval"
-            curves.append(MetricCurve(evaluation, partner, label, "points"))
-        # The read-out of a crosshair takes the title's place, so a curve alone must name itself.
-        own = MetricCurve(train, metric, "train" if curves else _title(metric), "line")
-        specs.append(ChartSpec(metric, _title(metric), (own, *curves), metric != "learning_rate"))
+    first = _FIRST_OF.get(method, FIRST)
+    trained = dict.fromkeys([*first, *(name for name in train.metrics if name not in first)])
+    while trained:
+        metric = next(iter(trained))
+        del trained[metric]
+        twin = _TWINS.get(metric)
+        if twin is not None:
+            trained.pop(twin, None)
+        points: list[MetricCurve | ReferenceLine] = []
+        for name in (metric, twin) if twin is not None else (metric,):
+            for partner in _partners(name, list(left)):
+                del left[partner]
+                points.append(MetricCurve(evaluation, partner, _set_name(partner, name, twin is not None), "points"))
+        lines: list[MetricCurve | ReferenceLine] = []
+        if twin is not None and (twin in train.metrics or metric in first):
+            lines = [MetricCurve(train, name, _short_name(name), "line") for name in (metric, twin)]
+        else:
+            # The read-out of a crosshair takes the title's place, so a curve alone must name itself.
+            lines = [MetricCurve(train, metric, "train" if points else _title(metric), "line")]
+        if (reference := _reference(history, metric, method)) is not None:
+            points.append(reference)
+        title = _title(metric) if len(lines) == 1 else f"{_title(metric)} and {_short_name(twin or '')}"
+        specs.append(ChartSpec(metric, title, (*lines, *points), metric != "learning_rate"))
     others = sorted(left, key=lambda name: name.endswith(_LAST))
     specs += [
         ChartSpec(name, _title(name), (MetricCurve(evaluation, name, _title(name), "points"),), smooth=False)
         for name in others
     ]
     return specs[:CHARTS_SHOWN]
+
+
+def _reference(history: RunHistory, metric: str, method: str) -> ReferenceLine | None:
+    value = _UNTRAINED.get(method, {}).get(metric)
+    if value is None:
+        return None
+    if metric == "loss":
+        found = history.train.x_range("step")
+        began = history.train.value_at(metric, "step", found[0]) if found is not None else None
+        if began is None or abs(began.value - value) > _NEAR:
+            return None
+    return ReferenceLine(history.train, metric, value)
+
+
+def _set_name(partner: str, metric: str, twin: bool) -> str:
+    """Return what a validation metric is called beside the training metric it belongs to."""
+    name = partner.removeprefix("eval_").removesuffix(metric).rstrip("_")
+    if not twin:
+        return name or "eval"
+    return f"{name or 'eval'} {_short_name(metric)}"
+
+
+def _short_name(metric: str) -> str:
+    """Return what tells a metric from its twin: "chosen", "retain"."""
+    return metric.rpartition("/")[2].removesuffix("_loss")
 
 
 def _partners(metric: str, evaluated: Sequence[str]) -> list[str]:

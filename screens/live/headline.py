@@ -12,7 +12,7 @@ from tui.widgets.cells import Cells, Piece, cut, fitted, length, spread
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.sparkline import sparkline
 from tui.widgets.text_rows import StyledText, wrapped
-from tui.widgets.words import SIGNS, count, pace, time_left, time_spent, value
+from tui.widgets.words import SIGNS, count, number_of, pace, time_left, time_spent, value
 
 
 @dataclass(slots=True)
@@ -105,6 +105,20 @@ class Figures:
         return [("left ", "m"), (time_left(seconds), "v")]
 
     @property
+    def early_stop(self) -> list[Piece]:
+        """When early stopping would end the run, while it is armed."""
+        found = self.state.early_stopping
+        if found is None or not found.armed or not self.state.active:
+            return []
+        at = plain(found.at, limit=20)
+        exposure: list[Piece] = [(" · exposure ", "m"), (f"{found.exposure:.0%}", "v")]
+        if found.stops_in is None:
+            return [("no early stop in sight", "m"), *exposure]
+        if not found.stops_in:
+            return [("stops early", "w"), *exposure]
+        return [("would stop in ", "m"), (number_of(found.stops_in, at), "v"), *exposure]
+
+    @property
     def steps_per_second(self) -> list[Piece]:
         seconds = self.state.seconds_per_step
         if not seconds:
@@ -159,7 +173,7 @@ def headline(figures: Figures, width: int) -> list[list[Piece]]:
     if not shown.state.total_steps:
         second = shown.progress_bar(width)
     # No loss: the chart below has it, smoothed.
-    paces = (shown.left, shown.elapsed, shown.steps_per_second, shown.tokens_per_second, shown.tokens)
+    paces = (shown.left, shown.early_stop, shown.elapsed, shown.steps_per_second, shown.tokens_per_second, shown.tokens)
     return [first, second, fitted([group for group in paces if group], width)]
 
 

@@ -16,11 +16,18 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 
-from engine.commands import Command, Pause, SaveCheckpoint, Unpause
+from engine.commands import Command, Pause, SaveCheckpoint, SetEarlyStopping, Unpause
 from engine.errors import EngineError
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
-from screens.live.controls import Asked, control_for, controls, still_of_interest, what_stopping_now_loses
+from screens.live.controls import (
+    Asked,
+    control_for,
+    controls,
+    early_stopping_armed,
+    still_of_interest,
+    what_stopping_now_loses,
+)
 from screens.live.details import DetailsPane
 from screens.live.ending import Ending, ending_pieces
 from screens.live.gauges import Gauges
@@ -73,6 +80,8 @@ class LiveScreen(ConsoleScreen):
         Binding("S", "stop", "Stop", show=False, id="live.stop", tooltip="End the run. Asks how"),
         Binding("L", "learning_rate", "Learning rate", show=False, id="live.learning-rate",
                 tooltip="Set the peak of the schedule, from the next step on"),
+        Binding("E", "early_stop", "Early stopping", show=False, id="live.early-stop",
+                tooltip="Let early stopping end the run, or no longer"),
         Binding("R", "resume", "Resume", show=False, id="live.resume",
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
         Binding("c", "checkpoints", "Checkpoints", show=False, id="live.checkpoints",
@@ -296,6 +305,11 @@ class LiveScreen(ConsoleScreen):
         """Ask for a learning rate."""
         if not self._refused("learning_rate"):
             self.ask_for_learning_rate()
+
+    def action_early_stop(self) -> None:
+        """Arm early stopping, or disarm it."""
+        if not self._refused("early_stop"):
+            self._tell_once(SetEarlyStopping(not early_stopping_armed(self.state)))
 
     def action_resume(self) -> None:
         """Ask, and go on with a run that is over."""

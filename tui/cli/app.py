@@ -345,6 +345,21 @@ def set_lr(
     return partial(control.set_learning_rate, root_of(context).workspace, run, value, waiting, as_json=as_json)
 
 
+@app.command("early-stop", help="Let early stopping end a live run. Or, with off, no longer.")
+def early_stop(
+    context: typer.Context,
+    run: RunName,
+    state: Annotated[str, typer.Argument(metavar="on|off", help="on arms it, off disarms it.")],
+    no_wait: NoWait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import control
+
+    waiting = control.Waiting(not no_wait, timeout)
+    return partial(control.set_early_stopping, root_of(context).workspace, run, state, waiting, as_json=as_json)
+
+
 @app.command(help="Say what this machine can do. And what would get in a run's way.")
 def doctor(context: typer.Context, as_json: AsJson = False) -> Work:
     from tui.cli import doctor as module

@@ -1,4 +1,4 @@
-"""What a living run can be told: pause, unpause, save, stop, set-lr. Each waits for the run's own confirmation."""
+"""What a living run can be told: pause, save, stop, set-lr and others. Each waits for the run's own confirmation."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ def set_learning_rate(workspace: str | None, name: str, value: str, waiting: Wai
     if not 0 < rate < math.inf:
         raise UsageError(f"{value!r} is no learning rate.", remedy="Give a number above 0, such as 1e-4.")
     return tell(_run(workspace, name), commands.SetLearningRate(rate), waiting, as_json=as_json)
+
+
+def set_early_stopping(workspace: str | None, name: str, state: str, waiting: Waiting, *, as_json: bool) -> int:
+    """Tell a run whether early stopping may end it: "on" or "off"."""
+    if state not in ("on", "off"):
+        raise UsageError(f"{state!r} is neither on nor off.", remedy="Say `early-stop RUN on` or `early-stop RUN off`.")
+    return tell(_run(workspace, name), commands.SetEarlyStopping(state == "on"), waiting, as_json=as_json)
 
 
 def stop(workspace: str | None, name: str, waiting: Waiting, *, now: bool, yes: bool, as_json: bool) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from engine import events
-from engine.commands import Pause, SaveCheckpoint, SetLearningRate, Stop, Unpause
+from engine.commands import Pause, SaveCheckpoint, SetEarlyStopping, SetLearningRate, Stop, Unpause
 from engine.runs.liveness import Life
 from screens.live.controls import (
     SHOWN_SECONDS,
     Asked,
+    Control,
     control_for,
     controls,
     in_words,
@@ -41,6 +42,17 @@ def test_what_is_offered_and_what_is_possible(state: RunState, offered: str, pos
     assert "".join(control.key for control in found if not control.refusal) == possible
     for control in found:
         assert control_for(control.action, state) == control
+
+
+def test_early_stopping_is_offered_once_it_was_armed_and_told_the_other_way_round() -> None:
+    story = Story().begin().train(10)
+    assert control_for("early_stop", story.state) == Control("E", "early_stop", "Stop early", "Early")
+    for armed, label in ((True, "Never early"), (False, "Stop early")):
+        story.say(events.EarlyStoppingJudged(10, armed, "eval_loss", 0.5, 0.61, 1.0, 2, "evaluation", "fell 0.1%"))
+        assert [control.key for control in controls(story.state)] == ["p", "w", "S", "L", "E"]
+        assert control_for("early_stop", story.state).label == label
+    assert "nobody is there" in control_for("early_stop", states.died().state).refusal
+    assert in_words(SetEarlyStopping(True)) == "Early stopping on"
 
 
 def test_a_stopping_run_can_still_be_ended_at_once() -> None:

@@ -104,3 +104,37 @@ def test_checkpoints_are_marked_on_every_axis() -> None:
     assert marks["num_tokens"] == [100 * 312.0, 150 * 312.0, 200 * 312.0]
     assert marks["epoch"] == pytest.approx([0.75, 1.125, 1.5])
     assert len(marks["seconds"]) == 3
+
+
+def test_chosen_and_rejected_rewards_share_a_chart_and_a_preference_run_begins_with_them() -> None:
+    rewards = {"loss": 0.6931, "rewards/chosen": 0.1, "rewards/rejected": -0.1, "rewards/accuracies": 0.0,
+               "rewards/margins": 0.2}  # fmt: skip
+    specs = chart_specs(history(rewards, {"eval_rewards/chosen": 0.2}), "dpo")
+    assert [spec.key for spec in specs[:4]] == ["loss", "rewards/accuracies", "rewards/chosen", "rewards/margins"]
+    assert [curve.label for curve in specs[2].curves] == ["chosen", "rejected", "eval chosen"]
+    assert "rewards/rejected" not in [spec.key for spec in specs]
+
+
+def test_where_a_preference_run_begins_is_a_line_as_long_as_its_curve() -> None:
+    made = RunHistory()
+    for step in range(1, 6):
+        made.train.append(step, step / 5, step, step, {"loss": 0.69 - step / 100, "rewards/accuracies": 0.5})
+    loss, accuracy, *_ = chart_specs(made, "dpo")
+    for spec, level in ((loss, math.log(2)), (accuracy, 0.5)):
+        line = spec.curves[-1]
+        assert line.label == "untrained"
+        columns = line.columns("step", 0.0, 10.0, 10)
+        assert [None if column is None else column.mean for column in columns] == [None, *[level] * 4, *[None] * 5]
+    assert [curve.label for curve in chart_specs(made)[0].curves] == ["loss"]  # of other methods nobody knows where
+    assert chart_specs(RunHistory(), "dpo")[0].curves[-1].label == "loss"  # nor before there is a curve
+
+
+def test_another_loss_than_that_of_dpo_begins_elsewhere() -> None:
+    assert [curve.label for curve in chart_specs(history({"loss": 1.0}), "dpo")[0].curves] == ["loss"]
+
+
+def test_both_losses_of_unlearning_are_twins_with_both_sets_over_them() -> None:
+    sets = {"eval_retain_loss": 1.0, "eval_unlearn_loss": 2.0, "eval_loss": 1.5}
+    specs = chart_specs(history({"loss": 6.9, "unlearn_loss": 0.1, "retain_loss": 0.2}, sets), "npo")
+    assert [curve.label for curve in specs[0].curves] == ["unlearn", "retain", "eval unlearn", "eval retain"]
+    assert specs[0].title == "unlearn loss and retain"

@@ -27,6 +27,25 @@ def test_a_running_run() -> None:
     assert third == "left 1m25s   elapsed 1m59s   2 steps/s   620 tokens/s   71.8 k tokens"
 
 
+@pytest.mark.parametrize(
+    ("armed", "stops_in", "said"),
+    [
+        (True, 2, "would stop in 2 evaluations · exposure 61%"),
+        (True, 1, "would stop in 1 evaluation · exposure 61%"),
+        (True, None, "no early stop in sight · exposure 61%"),
+        (True, 0, "stops early · exposure 61%"),
+        (False, 2, ""),
+    ],
+)
+def test_early_stopping_says_when_it_would_end_the_run(armed: bool, stops_in: int | None, said: str) -> None:
+    story = Story().begin().train(100)
+    judged = events.EarlyStoppingJudged(100, armed, "eval_loss", 0.5, 0.61, 1.0, stops_in, "evaluation", "")
+    story.say(judged)
+    third = rows(Figures(story.state, story.now, "braille"), 118)[2]
+    assert said in third
+    assert ("exposure" in third) == armed
+
+
 def test_what_it_does_besides_training_is_said() -> None:
     assert "evaluating" in rows(at(states.evaluating()), 118)[0]
     assert "preparing 1,488 rows" in rows(at(states.starting()), 118)[0]

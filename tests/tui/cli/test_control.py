@@ -66,8 +66,9 @@ def obedient(runs: Runs) -> RunDirectory:
         (["pause", "live-1"], "live-1: Pause after step 7"),
         (["save", "live-1"], "live-1: SaveCheckpoint after step 7"),
         (["set-lr", "live-1", "5e-5"], "live-1: learning_rate 5e-05 from step 8"),
+        (["early-stop", "live-1", "on"], "live-1: SetEarlyStopping after step 7"),
     ],
-    ids=["pause", "save", "set-lr"],
+    ids=["pause", "save", "set-lr", "early-stop"],
 )
 def test_the_runs_own_answer_is_printed(
     cli: CommandLine, obedient: RunDirectory, arguments: list[str], answer: str
@@ -181,10 +182,12 @@ def test_a_run_that_ends_instead_of_answering(cli: CommandLine, runs: Runs) -> N
     assert [record.seq for record in read_records(run)] == list(range(1, len(read_records(run)) + 1))
 
 
-@pytest.mark.parametrize("command", [["pause"], ["unpause"], ["save"], ["stop"], ["stop", "--now"], ["set-lr"]])
+@pytest.mark.parametrize(
+    "command", [["pause"], ["unpause"], ["save"], ["stop"], ["stop", "--now"], ["set-lr"], ["early-stop"]]
+)
 def test_nobody_listens_in_a_run_that_has_ended(cli: CommandLine, make_run: MakeRun, command: list[str]) -> None:
     run = make_run(said=[*training(2), *ending(2)])
-    value = ["1e-4"] if command == ["set-lr"] else []
+    value = {"set-lr": ["1e-4"], "early-stop": ["on"]}.get(command[0], [])
     reply = cli(*command, "run-1", *value)
     assert reply.code == 6
     assert "is not running" in reply.err
@@ -198,6 +201,14 @@ def test_only_a_number_above_0_is_a_learning_rate(cli: CommandLine, make_run: Ma
     reply = cli("set-lr", "--", "run-1", value)
     assert reply.code == 2
     assert "is no learning rate" in reply.err
+    assert not run.commands.exists()
+
+
+def test_early_stopping_is_on_or_off(cli: CommandLine, make_run: MakeRun) -> None:
+    run = make_run(said=training(2))
+    reply = cli("early-stop", "run-1", "maybe")
+    assert reply.code == 2
+    assert "neither on nor off" in reply.err
     assert not run.commands.exists()
 
 
