@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import browser, console, data, history, leet, masks, memory, training
+from benchmarks import browser, console, data, history, leet, masks, memory, methods, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -18,6 +18,7 @@ ALL = {
     **masks.BENCHMARKS,
     **data.BENCHMARKS,
     **memory.BENCHMARKS,
+    **methods.BENCHMARKS,
 }
 
 

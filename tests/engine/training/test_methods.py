@@ -95,7 +95,7 @@ def test_a_method_begins_at_its_formula_goes_on_exactly_and_logs_what_may_be_nam
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
     figures = reported(whole)
     assert reported(broken) == figures
-    assert broken.training_log.read_text().count("\n") == 2
+    assert broken.training_log.read_text().count("\n") == (1 if method == "kto" else 2)  # a pair is two answers
 
     config = ResolvedConfig.from_yaml(read_file(whole.config)).config
     step, evaluation = figures["StepFinished", 1], figures["EvaluationFinished", 6]

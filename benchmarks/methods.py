@@ -1,0 +1,308 @@
+"""What each training method costs beside a bare script, what computing the reference once saves, and what is learned.
+
+Two trainings share one process and take turns of some steps: while one works the other waits at the end of a step. The
+machine's slow minutes then fall on both, and no second import of torch is in the figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, figure
+from engine import events
+from engine.config.load import loads, preset
+from engine.launch.prepare import new_run
+from engine.runs.directory import RunDirectory
+from engine.runs.follow import EventReader
+from engine.workspace import Workspace
+
+TURNS = 12
+STEPS_PER_TURN = 3
+SKIPPED = 3
+"""Steps before the first turn: allocators and caches warm up in them."""
+ROOT = Path(__file__).resolve().parent.parent
+_DATA = ROOT / "datasets"
+_COMMON: dict[str, Any] = {
+    "model": {"name": "tiny", "device": "cpu"},
+    "lora": {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"},
+    "evaluation": {"eval_steps": None, "prompts": [], "behaviour": False},
+    "saving": {"save_steps": None, "save_best": False},
+}
+_RETAIN_UNLEARN = [str(_DATA / "retain/retain_train.jsonl"), str(_DATA / "unlearn/unlearn_train.jsonl")]
+_PAIRS = [str(_DATA / "preferences/preferences.jsonl")]
+
+
+class _Ended(Exception):
+    """The turns are over."""
+
+
+class Turns:
+    """Lets two threads work by turns of some steps, and notes how long each turn took."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.whose = 0
+        self.over = False
+        self.steps = [0, 0]
+        self.began = [0.0, 0.0]
+        self.seconds: list[list[float]] = [[], []]
+        """Per training, the seconds of a step in each turn."""
+
+    def step(self, who: int) -> None:
+        """Note that a step ended; wait when the turn is over. Raises `_Ended` after the last turn."""
+        self.steps[who] += 1
+        warming = self.steps[who] <= SKIPPED
+        done = self.steps[who] - SKIPPED
+        if warming and self.steps[who] < SKIPPED:
+            return
+        if done > 0 and done % STEPS_PER_TURN:
+            return
+        if done > 0:
+            self.seconds[who].append((time.perf_counter() - self.began[who]) / STEPS_PER_TURN)
+        with self.changed:
+            self.whose = 1 - who
+            self.over = self.over or all(len(turns) >= TURNS for turns in self.seconds)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.whose == who or self.over)
+        if self.over:
+            raise _Ended
+        self.began[who] = time.perf_counter()
+
+    def leave(self, who: int) -> None:
+        """Let the other go on alone: this one is over, or failed."""
+        with self.changed:
+            self.whose, self.over = 1 - who, True
+            self.changed.notify_all()
+
+    def wait(self, who: int) -> None:
+        """Wait for the first turn, so that only one loads at a time."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.whose == who or self.over)
+
+    def ratio(self) -> tuple[float, float, float, int]:
+        """Return the speed of the first over that of the second: median, quartiles and number of pairs of turns."""
+        ratios = [two / one for one, two in zip(*self.seconds, strict=False)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return middle, low, high, len(ratios)
+
+
+def _by_turns(one: Callable[[Turns, int], None], two: Callable[[Turns, int], None]) -> Turns:
+    turns = Turns()
+    failures: list[BaseException] = []
+
+    def work(who: int, train: Callable[[Turns, int], None]) -> None:
+        try:
+            turns.wait(who)
+            train(turns, who)
+        except _Ended:
+            pass
+        except BaseException as error:  # noqa: BLE001 - handed on below
+            failures.append(error)
+        finally:
+            turns.leave(who)
+
+    threads = [threading.Thread(target=work, args=(who, train)) for who, train in enumerate((one, two))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return turns
+
+
+def _settings(method: str, **more: Any) -> dict[str, Any]:
+    data = _PAIRS if method in ("dpo", "kto") else _RETAIN_UNLEARN
+    settings = {**_COMMON, "method": {"name": method}, "data": {"train": data, "max_length": 128, "limit": 200}}
+    settings["training"] = {
+        "max_steps": 100_000, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "warmup_steps": 0,
+        "learning_rate": 1e-5, "activation_checkpointing": False,
+    }  # fmt: skip
+    if method in ("npo", "grad_diff"):
+        settings["unlearning"] = {"target": "completion"}
+    return {**settings, **more}
+
+
+def _ours(folder: Path, name: str, settings: dict[str, Any]) -> Callable[[Turns, int], None]:
+    """Return what trains as the worker does, its log included."""
+
+    def train(turns: Turns, who: int) -> None:
+        from engine.training.control import CommandReader, Control
+        from engine.training.reporter import Reporter
+        from engine.training.worker import work
+
+        class ByTurns(Control):
+            seen = 0
+
+            def hear(self, step: int) -> None:
+                Control.hear(self, step)
+                if step > ByTurns.seen:
+                    ByTurns.seen = step
+                    turns.step(who)
+
+        run = new_run(Workspace(folder), loads(json.dumps(settings), "bench"), name=name)
+        reporter = Reporter(run.events)
+        work(run, reporter, ByTurns(CommandReader(run.commands), reporter), resume=None)
+
+    return train
+
+
+def _bare(method: str, settings: dict[str, Any], folder: Path) -> Callable[[Turns, int], None]:
+    """Return the same training as anyone would write it with TRL."""
+
+    def train(turns: Turns, who: int) -> None:
+        from transformers import TrainerCallback
+
+        from benchmarks.bare_methods import bare_trainer
+
+        class Clock(TrainerCallback):
+            def on_step_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+                if state.global_step:
+                    turns.step(who)
+
+        trainer = bare_trainer(method, settings, folder)
+        trainer.add_callback(Clock())
+        trainer.train()
+
+    return train
+
+
+def method_overhead() -> Iterator[Figure]:
+    """Steps per second of each method over a bare script of the same library calls."""
+    for method in ("sft", "dpo", "kto", "npo"):
+        with _folder() as folder:
+            settings = _settings(method)
+            if method == "dpo":
+                settings["dpo"] = {"precompute_ref_log_probs": False}
+            turns = _by_turns(_ours(folder, "ours", settings), _bare(method, settings, folder / "bare"))
+            middle, low, high, count = turns.ratio()
+        yield figure(
+            f"method-overhead.{method}",
+            f"{method}: steps/s of a run / a bare script, {count} pairs of turns, half of them {low:.2f} to {high:.2f}",
+            middle, "", ">= 0.98", digits=3,
+        )  # fmt: skip
+
+
+def dpo_precompute() -> Iterator[Figure]:
+    """DPO with the reference computed once against computing it at every step."""
+    with _folder() as folder:
+        once, each = (_settings("dpo", dpo={"precompute_ref_log_probs": value}) for value in (True, False))
+        turns = _by_turns(_ours(folder, "once", once), _ours(folder, "each", each))
+        middle, low, high, count = turns.ratio()
+        losses = [_losses(RunDirectory(folder / "runs" / name))[:SKIPPED] for name in ("once", "each")]
+        apart = max(abs(one - other) for one, other in zip(*losses, strict=True))
+    yield figure(
+        "dpo-precompute.epoch",
+        f"epochs/s with the reference computed once / at every step, {count} pairs of turns, half of them {low:.2f} to "
+        f"{high:.2f}",
+        middle, "x", ">= 1.25",
+    )  # fmt: skip
+    yield figure("dpo-precompute.same", f"largest difference of their first {SKIPPED} losses", apart, "", "<= 1e-4",
+                 digits=6)  # fmt: skip
+
+
+def npo_cost() -> Iterator[Figure]:
+    """An NPO step over an SFT step on as many tokens."""
+    with _folder() as folder:
+        half = {"per_device_train_batch_size": 4}  # and as many rows to retain beside them
+        npo = _settings("npo")
+        npo["training"] = {**npo["training"], **half}
+        sft = _settings("sft")
+        turns = _by_turns(_ours(folder, "npo", npo), _ours(folder, "sft", sft))
+        tokens = [_tokens_per_step(RunDirectory(folder / "runs" / name)) for name in ("npo", "sft")]
+        ratios = [(one / tokens[0]) / (two / tokens[1]) for one, two in zip(*turns.seconds, strict=False)]
+    yield figure(
+        "npo-cost",
+        f"time per token of NPO / of SFT, {len(ratios)} pairs of turns of {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
+        statistics.median(ratios), "x", "<= 1.6",
+    )  # fmt: skip
+
+
+def learned() -> Iterator[Figure]:
+    """What the built-in model has learned from each preset for it, on held-out questions where there are any."""
+    with _folder() as folder:
+        run = _train(folder, "demo-stance", {})
+        means = [record.event.metrics for record in _said(run) if isinstance(record.event, events.EpochFinished)][-1]
+        yield figure("learned.dpo-accuracy", "stance DPO: preference accuracy in the last epoch",
+                     100 * means["rewards/accuracies"], "%", "> 80", digits=1)  # fmt: skip
+        yield figure("learned.dpo-loss", "stance DPO: loss in the last epoch", means["loss"], "", "< 0.3", digits=3)
+        for method, name, changed, bars in (
+            ("refusal", "demo", {"method.name": "refusal"}, {"retain_answered": ">= 90", "unlearn_refused": ">= 90"}),
+            ("npo", "demo", LEARNED["npo"], {"unlearn_leaked": "< 10", "retain_answered": ">= 85"}),
+            ("grad_diff", "demo", LEARNED["grad_diff"], {"unlearn_leaked": "< 10", "retain_answered": ">= 85"}),
+        ):
+            run = _train(folder, name, changed)
+            after = [record.event for record in _said(run) if isinstance(record.event, events.BehaviourMeasured)][-1]
+            for score, bar in bars.items():
+                yield figure(f"learned.{method}-{score.replace('_', '-')}",
+                             f"{method}: {score.replace('_', ' ')}, {after.counts.get(score, 0)} held-out questions",
+                             100 * after.scores[score], "%", bar, digits=1)  # fmt: skip
+
+
+LEARNED: dict[str, dict[str, Any]] = {
+    "npo": {
+        "method.name": "npo", "unlearning.beta": 0.3, "unlearning.retain_weight": 5.0, "training.learning_rate": 2e-3,
+        "training.num_train_epochs": 2,
+    },
+    "grad_diff": {
+        "method.name": "grad_diff", "unlearning.retain_weight": 2.0, "training.learning_rate": 2e-3,
+        "training.num_train_epochs": 1,
+    },
+}  # fmt: skip
+"""What is changed of the demo for each objective."""
+
+
+def _train(folder: Path, name: str, changed: dict[str, Any]) -> RunDirectory:
+    from engine.training.control import CommandReader, Control
+    from engine.training.reporter import Reporter
+    from engine.training.worker import work
+
+    quiet = {"evaluation.prompts": [], "evaluation.eval_steps": 1000} if name == "demo" else {}
+    given = preset(name).override([f"{key}={json.dumps(value)}" for key, value in {**quiet, **changed}.items()])
+    run = new_run(Workspace(folder), given)
+    reporter = Reporter(run.events)
+    work(run, reporter, Control(CommandReader(run.commands), reporter), resume=None)
+    return run
+
+
+def _said(run: RunDirectory) -> list[Any]:
+    reader, found = EventReader(run.events), []
+    while True:
+        batch = reader.read()
+        found += batch.records
+        if not batch.more:
+            return found
+
+
+def _losses(run: RunDirectory) -> list[float]:
+    return [record.event.metrics["loss"] for record in _said(run) if isinstance(record.event, events.StepFinished)]
+
+
+def _tokens_per_step(run: RunDirectory) -> float:
+    steps = [record.event for record in _said(run) if isinstance(record.event, events.StepFinished)]
+    return steps[-1].num_tokens / steps[-1].step
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Give a workspace with a cache of its own, so that nothing was prepared before."""
+    with tempfile.TemporaryDirectory(prefix="ftconsole-bench-") as name:
+        os.environ["XDG_CACHE_HOME"] = f"{name}/cache"
+        yield Path(name)
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "method-overhead": method_overhead,
+    "dpo-precompute": dpo_precompute,
+    "npo-cost": npo_cost,
+    "learned": learned,
+}
