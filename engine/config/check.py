@@ -261,6 +261,14 @@ def _wrong_method(
             "training.per_device_train_batch_size is 1, but kto compares the rows of one forward pass with each other: "
             f"set 2 or more, or kto.loss_type: apo_zero_unpaired{place('training.per_device_train_batch_size')}",
         )
+    referring = method.pushes_away and (name == "npo" or config.unlearning.retain_loss == "kl")
+    if config.model.adapter is not None and referring:
+        compares = name if name == "npo" else "unlearning.retain_loss: kl"
+        yield (
+            ("model.adapter", "method.name"),
+            f"{compares} compares with the base, the adapter off, and model.adapter does not begin there; merge it "
+            f"into the base first{place('model.adapter')}",
+        )
     wants_retain = "retain" in method.needs and "unlearning" in method.sections
     if wants_retain and not config.unlearning.retain_per_unlearn:
         yield (

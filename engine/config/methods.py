@@ -66,6 +66,16 @@ def method_of(config: RunConfig) -> Method:
     return METHODS[config.method.name]
 
 
+def sequences_per_row(config: RunConfig) -> int:
+    """Return how many sequences pass through the model at once for each row of a batch, with gradients."""
+    method = method_of(config)
+    if method.learns_pairs:
+        return 2
+    if not method.pushes_away or config.method.name == "gradient_ascent":
+        return 1
+    return 1 + config.unlearning.retain_per_unlearn
+
+
 def logged_metrics(config: RunConfig) -> list[str]:
     """Return every figure a run of this configuration reports that a setting may name.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine.config.automatic import num_optimizer_steps
 from engine.config.catalogue import catalogue
+from engine.config.methods import sequences_per_row
 from engine.config.model import settled
 from engine.hardware.memory import Batch, Estimate
 from engine.hardware.model_shape import ModelShape, find_shape
@@ -74,8 +75,9 @@ def _tokenizer_bytes(given: Settled) -> int:
 
 def largest_batch(given: Settled) -> Batch:
     """Return the largest batch there will be: as long as the longest row sampled, at most `data.max_length`."""
-    training = given.resolved.config.training
-    return Batch(settled(training.per_device_train_batch_size), largest_length(given))
+    config = given.resolved.config
+    rows = settled(config.training.per_device_train_batch_size) * sequences_per_row(config)
+    return Batch(rows, largest_length(given))
 
 
 def num_steps(given: Settled) -> int:

@@ -15,7 +15,7 @@ from engine import events
 from engine.config.automatic import Facts
 from engine.config.catalogue import CatalogueEntry, catalogue
 from engine.config.load import GivenConfig
-from engine.config.methods import method_of
+from engine.config.methods import method_of, sequences_per_row
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.yaml_text import read_file
@@ -367,7 +367,8 @@ def _predictor(
         rows = config.training.per_device_train_batch_size
         assert isinstance(rows, int)
         known = correction(config, there.device)
-        return estimate(config, shape, kind=there.kind, batch=Batch(rows, length), correction=known).total_bytes
+        batch = Batch(rows * sequences_per_row(config), length)
+        return estimate(config, shape, kind=there.kind, batch=batch, correction=known).total_bytes
 
     return needed
 

@@ -314,7 +314,12 @@ class ObservedTrainer(Trainer):
         }
 
     def _report_evaluation(self, found: dict[str, float], began: float) -> None:
-        metrics = {k: float(v) for k, v in found.items() if k.startswith("eval_") and _is_number(v)}
+        # How long the library took to wrap the model stands there when something is evaluated before the first step.
+        metrics = {
+            k: float(v)
+            for k, v in found.items()
+            if k.startswith("eval_") and _is_number(v) and not k.endswith("model_preparation_time")
+        }
         losses = [v for k, v in metrics.items() if k.endswith("_loss")]
         if losses:
             metrics.setdefault("eval_loss", sum(losses) / len(losses))

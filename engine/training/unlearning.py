@@ -18,7 +18,7 @@ from trl.trainer.utils import use_adapter
 from engine.config.model import RunConfig, UnlearningSection
 from engine.data.preparing import PreparingSFTTrainer, dataset_of
 from engine.data.rows import Row
-from engine.errors import ConfigError
+from engine.errors import ConfigError, NothingToLearn
 from engine.runs import checkpoints
 from engine.training import unlearning_losses as losses
 from engine.training.method import TrainingMethod
@@ -61,6 +61,12 @@ class ObservedUnlearningTrainer(ObservedTrainer, PreparingSFTTrainer):
         places: dict[str, list[int]] = {"unlearn": [], "retain": []}
         for place, row in enumerate(prepared["row"]):
             places[str(rows[row].dataset_type)].append(place)
+        if not places["unlearn"]:
+            raise NothingToLearn(
+                "Of the training rows no row to unlearn is left.",
+                remedy="DataPrepared in events.jsonl says why each was left out; with unlearning.target: completion "
+                "what the rows say is unlearned, whatever the model says.",
+            )
         columns = prepared.select_columns(["input_ids", "labels"])
         per_row = 0 if self.objective == "gradient_ascent" else self.settings.retain_per_unlearn
         self.train_dataset: Any = PairedRows(
