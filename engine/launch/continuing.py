@@ -65,6 +65,12 @@ def continued(workspace: Workspace, text: str, given: GivenConfig) -> GivenConfi
         UsageError: It names no weights.
         EngineError: As `engine.spec.find_spec`.
     """
+    other = given.settings.get(ADAPTER)
+    if other is not None and other.value not in (None, text):
+        raise UsageError(
+            f"{ADAPTER} is {str(other.value)[:200]!r}, and what is to be continued is {text[:200]!r} ({other.place}).",
+            remedy=f"Leave {ADAPTER} out: it is what is named first.",
+        )
     base = given.settings.get("model.name")
     model = _named(workspace, text, base.value if base is not None and isinstance(base.value, str) else None)
     below = GivenConfig({})

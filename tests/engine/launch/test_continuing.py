@@ -88,6 +88,11 @@ def test_what_was_written_for_the_parent_stands_and_what_was_decided_does_not(wo
     assert settings["training.learning_rate"].preset
 
 
+def test_another_adapter_in_the_settings_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="what is to be continued"):
+        continued(workspace, "voice-1", given("model: {adapter: voice-2}"))
+
+
 def test_the_settings_of_lora_are_the_adapters(workspace: Workspace) -> None:
     settings, found = start(workspace, "model: {adapter: voice-1@10}")
     values = {key: setting.value for key, setting in settings.settings.items()}
