@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import browser, console, data, history, leet, masks, memory, methods, training
+from benchmarks import browser, console, data, export, history, leet, masks, memory, methods, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -19,6 +19,7 @@ ALL = {
     **data.BENCHMARKS,
     **memory.BENCHMARKS,
     **methods.BENCHMARKS,
+    **export.BENCHMARKS,
 }
 
 

@@ -74,7 +74,7 @@ def export_model(workspace: str | None, asked: Asked, *, force: bool, yes: bool,
     if as_json:
         output.emit(_object(plan, done, installed, loaded))
         return 0
-    _show(done, installed, loaded)
+    _show(plan, done, installed, loaded)
     return 0
 
 
@@ -132,14 +132,15 @@ def _show_plan(plan: Plan, placements: tuple[Placement, ...], *, aside: bool = F
         say(f"  then for LM Studio: {plain(str(placement.target))}")
 
 
-def _show(done: Exported, installed: list[Installed], loaded: list[str | None]) -> None:
+def _show(plan: Plan, done: Exported, installed: list[Installed], loaded: list[str | None]) -> None:
     for file in done.files:
         said = f"{plain(str(file.path))}: {size_text(file.used_bytes)}, {file.bits_per_weight:.2f} bits per weight"
         if file.fallback_tensors:
             said += f", {file.fallback_tensors} of {file.num_tensors} tensors in a larger type"
         output.out(said, style="good")
     for note in done.notes:
-        output.note(plain(note))
+        if note not in plan.notes:  # those were said before it began
+            output.note(plain(note))
     for one, called_there in zip(installed, loaded, strict=True):
         output.out(f"LM Studio: {plain(str(one.path))} ({one.how})", style="good")
         name = plain(called_there or one.name)

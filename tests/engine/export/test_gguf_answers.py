@@ -1,7 +1,10 @@
-"""The built-in model, fine-tuned and exported: llama.cpp gives the answers that base and adapter give."""
+"""Exports against transformers: llama.cpp answers as base and adapter do, and computes what the model computes."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.architectures import build
 from engine.export.converter import Converter
 from engine.export.failures import NotExportable
 from engine.export.gguf_header import read_gguf
@@ -21,6 +25,7 @@ from engine.spec import local_model
 from engine.workspace import Workspace, shipped_folder
 from tests.engine.adapter_files import TINY_LORA, write_adapter
 from tests.engine.export.conftest import export_to
+from tests.engine.faults import ROOT
 from tests.servers.running import running
 
 TINY = shipped_folder() / "models" / "tiny"
@@ -106,6 +111,22 @@ def test_an_adapter_alone_is_written_with_the_scale_that_peft_gives_it(
     assert header.metadata["adapter.lora.alpha"] / 8 == pytest.approx(8 / 8**0.5)
     assert len(header.tensors) == 2 * 7 * 4
     assert header.size < 1_000_000
+
+
+def test_another_architecture_with_a_sentencepiece_vocabulary_computes_the_same(
+    converter: Converter, tmp_path: Path
+) -> None:
+    model = build("gemma3", tmp_path / "gemma")
+    done = export_to(tmp_path / "x.gguf", str(model), "f16", converter)
+    ids = [300 + 7 * number % 490 for number in range(24)]
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    with torch.inference_mode():
+        wanted = loaded(torch.tensor([ids])).logits[0].argmax(-1).tolist()
+    command = [sys.executable, "-m", "benchmarks.llama_argmax", str(done.path("f16")), json.dumps(ids)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    same = sum(one == other for one, other in zip(wanted, json.loads(said.stdout), strict=True))
+    assert same >= 23
+    assert len(set(wanted)) > 5
 
 
 @pytest.mark.parametrize(
