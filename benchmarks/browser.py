@@ -1,4 +1,4 @@
-"""Browsing 200 runs with 50 checkpoints each: how long the catalogue takes to read."""
+"""Browsing 200 runs with 50 checkpoints each: how long the catalogue takes to read, the screen to open, a key."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.console import workspace
+from benchmarks.console import MOVES, console, workspace
 from benchmarks.figures import Figure, figure
+from benchmarks.pty_session import Session, percentile
 from benchmarks.shelves import write_shelves
 
 NUM_RUNS, NUM_CHECKPOINTS = 200, 50
@@ -39,6 +41,31 @@ def browser() -> Iterator[Figure]:
     yield figure("browser.first", f"{what}: read for the first time", first, "ms", "<= 5000", digits=0)
     yield figure("browser.remembered", f"{what}: read again, median", sorted(again)[_READINGS // 2], "ms", "<= 350",
                  digits=0)  # fmt: skip
+    yield from _screen(runs.parent, what)
+
+
+def _screen(folder: Path, what: str) -> Iterator[Figure]:
+    """Open the screen from the list of runs until all are counted, then move the cursor.
+
+    The first time, in which nothing is remembered yet, is not counted: the figures before this one tell of it.
+    """
+    opened: list[float] = []
+    for _ in range(_READINGS + 1):
+        with Session(console(folder), (120, 40)) as session:
+            session.wait_for_text("200 runs")
+            session.wait_until_quiet(0.5, 20.0)
+            began = time.monotonic()
+            session.send("c")
+            session.wait_for_text(r"10,400 checkpoints of 200 runs")
+            opened.append(1000 * (time.monotonic() - began))
+            session.wait_until_quiet(0.5, 20.0)
+            latencies = session.latencies(MOVES, 60)
+    median = percentile(sorted(opened[1:]), 0.5)
+    yield figure("browser.open", f"{what}: the screen open, median", median, "ms", "<= 500", digits=0)
+    for label, fraction, bar in (("p50", 0.5, "<= 8"), ("p95", 0.95, "<= 20")):
+        yield figure(
+            f"browser.key-{label}", "key to first byte, checkpoints", percentile(latencies, fraction), "ms", bar
+        )
 
 
 def _read(runs: Path, cache: str, times: int) -> tuple[list[float], int]:

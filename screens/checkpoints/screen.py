@@ -114,6 +114,9 @@ class CheckpointsScreen(ConsoleScreen):
         Binding("f", "read", "Read", show=False, id="checkpoints.read",
                 tooltip="Give the whole area to what is told of the row, and take it back"),
         Binding("L", "live", "Live", show=False, id="checkpoints.live", tooltip="Show the run of this row live"),
+        Binding("V", "parity", "Prove parity", show=False, id="checkpoints.parity",
+                tooltip="Ask adapter, merged model and GGUF files the same, and say where they differ"),
+        Binding("t", "chat", "Chat", show=False, id="checkpoints.chat", tooltip="Talk with it, beside its base"),
         Binding("K", "stop_job", "Stop work", show=False, id="checkpoints.stop-job",
                 tooltip="End the merge, export or proof that is under way"),
         Binding("y", "copy_view", "Copy", show=False, id="checkpoints.copy", tooltip="Copy the list as plain text"),
@@ -141,7 +144,7 @@ class CheckpointsScreen(ConsoleScreen):
         """Keys of the rows that are marked, at most two."""
         self._opened_for: str | None = None
         """A run whose best checkpoint the cursor goes to once it is known."""
-        self.known: dict[tuple[str, str], tuple[object, Details]] = {}
+        self.known: dict[tuple[str, str], tuple[CheckpointEntry, Details]] = {}
         """Checkpoints that were looked at, as they were listed then, and what was found."""
         self.verified: dict[str, CheckpointEntry] = {}
         """Checkpoints of which every byte was read, as that showed them, by folder."""
@@ -221,6 +224,10 @@ class CheckpointsScreen(ConsoleScreen):
             from screens.checkpoints.merging import ask_and_merge
 
             await ask_and_merge(self, spec)
+        elif what == "parity":
+            from screens.checkpoints.proving import ask_and_prove
+
+            await ask_and_prove(self, spec)
         else:
             from screens.checkpoints.exporting import ask_and_export
 
@@ -238,6 +245,13 @@ class CheckpointsScreen(ConsoleScreen):
         """Read a run again, now."""
         self.feed.look_at(run)
         self._again.set()
+
+    def forget(self, spec: str) -> None:
+        """Read again what is told of a checkpoint."""
+        for key, (checkpoint, _) in list(self.known.items()):
+            if checkpoint.spec == spec:
+                del self.known[key]
+        self.show_again()
 
     def show_again(self) -> None:
         """Draw what is known."""
@@ -480,6 +494,20 @@ class CheckpointsScreen(ConsoleScreen):
         """Write GGUF files of it."""
         if entry := self._weights("export"):
             self.make("export", entry.spec)
+
+    def action_parity(self) -> None:
+        """Prove that every form of it is the same model."""
+        if entry := self._weights("parity"):
+            self.make("parity", entry.spec)
+
+    def action_chat(self) -> None:
+        """Talk with it."""
+        entry = self._weights("chat")
+        # The registry lies above the screens.
+        if entry is not None and any(known.name == "chat" for known in getattr(self.app, "screen_entries", ())):
+            self.post_message(OpenScreen("chat", entry.spec))
+        elif entry is not None:
+            self.notify(f"In a shell: ftconsole chat base {entry.spec}", title="There is no screen for it here")
 
     def _weights(self, action: str) -> CheckpointEntry | None:
         """Return the checkpoint of the row, of a run the one it stands for; else say why there is none."""

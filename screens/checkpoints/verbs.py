@@ -33,6 +33,8 @@ def verbs(row: Row | None) -> list[Verb]:
              "Let it be removed again" if pinned else "Neither the run nor a prune removes it", ours),
         Verb("m", "merge", "Merge", "One model of adapter and base, verified", weights),
         Verb("e", "export", "Export to GGUF", "For llama.cpp and LM Studio", weights),
+        Verb("V", "parity", "Prove parity", "That every form of it is the same model", weights),
+        Verb("t", "chat", "Chat", "Beside its base", weights),
         Verb("M", "promote", "Promote to models/", "A copy that outlives the run", weights),
         Verb("R", "resume", "Resume exactly", "The same run goes on as if it had not ended", _no_resume(row)),
         Verb("n", "continue", "Continue on new data", "A new run begins with its weights", weights),
