@@ -210,7 +210,10 @@ def _known(text: str, asked: Asked, type_: str, code: str) -> EngineError | None
         return ModelNotLoaded(f"{asked.server} is still loading its model.", remedy="Ask again in a while.")
     if re.search(r"no models? (is |are )?(currently )?loaded|unloaded|not loaded|model_not_loaded|no_model", low):
         return ModelNotLoaded(f"{asked.server} has not loaded the model: {asked.said(text)}", remedy=_loading(asked))
-    if re.search(r"model_not_found|model .{0,200}not found|model .{0,200}does not exist|failed to load model", low):
+    if re.search(
+        r"model_not_found|server is pinned to|model .{0,200}(not found|does not exist)|failed to load model",
+        low,
+    ):
         return ModelNotLoaded(
             f"{asked.server} does not have {asked.model!r}: {asked.said(text)}", remedy=_loading(asked)
         )

@@ -164,6 +164,14 @@ async def test_whatever_a_server_does_is_a_sentence(script: list[bytes], says: s
     assert remedy in found.remedy
 
 
+async def test_another_name_than_the_server_has_is_told_with_where_they_are_listed() -> None:
+    body = json.dumps({"detail": "Server is pinned to 'tiny'; requested 'other'."}).encode()
+    async with scripted([response("400 Bad Request", body)]) as server:
+        found = failure_of(await said_by(At(server.url, "other")))
+        assert isinstance(found, ModelNotLoaded)
+        assert f"{server.url}/models" in found.remedy
+
+
 async def test_what_came_before_an_error_stays() -> None:
     async with scripted([SSE, piece("one "), piece("two"), b'data: {"error": {"message": "boom"}}\n\n']) as server:
         assert text_of(await said_by(At(server.url))) == "one two"
