@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from engine.chat.address import Address
@@ -60,7 +59,7 @@ class Reply:
 
     text: str
     reason: str | None
-    usage: Any
+    usage: Mapping[str, Any]
 
 
 def failure(error: Exception, asked: Asked, *, num_tokens: int = 0) -> EngineError:
@@ -284,7 +283,7 @@ def _reply(value: object) -> Reply | None:
         return None
     if not isinstance(text, str | None):
         return None
-    return Reply(text or "", choice.get("finish_reason"), SimpleNamespace(**usage) if isinstance(usage, dict) else None)
+    return Reply(text or "", choice.get("finish_reason"), usage if isinstance(usage, dict) else {})
 
 
 def _words(value: object) -> tuple[str, str, str] | None:
