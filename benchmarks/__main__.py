@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import browser, console, data, export, history, leet, masks, memory, methods, training
+from benchmarks import browser, console, data, export, history, leet, masks, memory, merging, methods, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -20,6 +20,7 @@ ALL = {
     **memory.BENCHMARKS,
     **methods.BENCHMARKS,
     **export.BENCHMARKS,
+    **merging.BENCHMARKS,
 }
 
 
