@@ -1,4 +1,4 @@
-"""Fine-tune the built-in model by a plain loop: `python -m benchmarks.finetuned DIR`. What `parity` is measured with."""
+"""Fine-tune the built-in model by a plain loop: `python -m benchmarks.finetuned DIR`. For `parity` and `merge-cost`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "models" / "tiny"
-_STEPS, _ROWS = 60, 16
+_STEPS, _ROWS = 40, 8
 
 
 def main() -> None:

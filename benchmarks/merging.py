@@ -92,10 +92,13 @@ def parity() -> Iterator[Figure]:
         for kind, bar in _TYPES.items():
             yield figure(
                 f"parity.{kind}",
-                f"mean KL of the {kind} file from adapter and base, {forms[kind]['equal_answers']} of {_PROMPTS} answers "
-                "equal",
+                f"mean KL of the {kind} file from adapter and base; answers equal: {forms[kind]['equal_answers']}",
                 forms[kind]["mean_kl"], "nats", bar, digits=9,
             )  # fmt: skip
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
 
 
 def _environment() -> dict[str, str]:
