@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import browser, console, data, export, history, leet, masks, memory, merging, methods, training
+from benchmarks import browser, chat, console, data, export, history, leet, masks, memory, merging, methods, training
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -21,6 +21,7 @@ ALL = {
     **methods.BENCHMARKS,
     **export.BENCHMARKS,
     **merging.BENCHMARKS,
+    **chat.BENCHMARKS,
 }
 
 

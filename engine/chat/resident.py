@@ -34,6 +34,9 @@ class ChatWorkerEnded(WorkerFailed):
     code = "chat-worker-ended"
 
 
+_PUT_AWAY = ChatWorkerEnded("The model was put away while it answered.", remedy="Ask again: it is loaded anew.")
+
+
 @dataclass(frozen=True, slots=True)
 class BaseModel:
     """What the process loads. Plain values, since another process reads them."""
@@ -93,8 +96,8 @@ class Resident:
         self._environment = dict(environment or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._log: IO[bytes] | None = None
-        self._ready: asyncio.Future[None] | None = None
+        self._starting = asyncio.Lock()
+        self._put_away = False
         self._numbers = itertools.count(1)
         self._listening: dict[int, Heard] = {}
 
@@ -166,14 +169,15 @@ class Resident:
 
     async def close(self) -> None:
         """End the process, and give back what it held."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        if self._reader is not None:
-            await self._reader
-        self._process = self._reader = None
+        async with self._starting:
+            process, self._put_away = self._process, True
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            if self._reader is not None:
+                await self._reader
+            self._process = self._reader = None
 
     async def _send(self, said: dict[str, Any]) -> None:
         process = await self._started()
@@ -185,26 +189,29 @@ class Resident:
             pass  # its end is told to all who listen, with its reason
 
     async def _started(self) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is None and not self._process.stdin.is_closing():  # type: ignore[union-attr]
-            return self._process
-        if self._reader is not None:
-            await self._reader
-        self._log = tempfile.TemporaryFile(prefix="ftconsole-chat-")  # noqa: SIM115 - it lives as long as the process
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "engine.chat.worker",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=self._log,  # never a pipe: a library that prints much would wait for ever
-                env={**_OWN, **os.environ, **self._environment}, limit=_LINE_BYTES,
-                start_new_session=True,  # Ctrl-C in the console is the console's
-            )  # fmt: skip
-        except OSError as error:
-            raise ChatWorkerEnded(f"Python cannot be started: {error.strerror}.") from error
-        self._process = process
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(asdict(self.base)).encode() + b"\n")
-        self._reader = asyncio.create_task(self._read(process, self._log))
-        return process
+        async with self._starting:  # two sides may ask at once
+            process = self._process
+            if process is not None and process.returncode is None and process.stdin and not process.stdin.is_closing():
+                return process
+            if self._reader is not None:
+                await self._reader
+            log = tempfile.TemporaryFile(prefix="ftconsole-chat-")  # noqa: SIM115 - it lives as long as the process
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-P", "-m", "engine.chat.worker",
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                    stderr=log,  # never a pipe: a library that prints much would wait for ever
+                    env={**_OWN, **os.environ, **self._environment}, limit=_LINE_BYTES,
+                    start_new_session=True,  # Ctrl-C in the console is the console's
+                )  # fmt: skip
+            except OSError as error:
+                log.close()
+                raise ChatWorkerEnded(f"Python cannot be started: {error.strerror}.") from error
+            self._process, self._put_away = process, False
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(asdict(self.base)).encode() + b"\n")
+            self._reader = asyncio.create_task(self._read(process, log))
+            return process
 
     async def _read(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
         assert process.stdout is not None
@@ -227,7 +234,7 @@ class Resident:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         code = await process.wait()
-        error = failed or _ended(code, _last_words(log))
+        error = failed or (_PUT_AWAY if self._put_away else _ended(code, _last_words(log)))
         log.close()
         told = {**error.as_dict(), "exit_code": error.exit_code}
         for number, heard in list(self._listening.items()):

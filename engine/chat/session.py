@@ -29,6 +29,8 @@ from engine.errors import EngineError, UsageError
 from engine.spec import Endpoint, LocalModel
 from engine.workspace import Workspace
 
+_STOP_SECONDS = 5.0
+
 
 def make_session(
     workspace: Workspace,
@@ -63,6 +65,10 @@ class Session:
         self._residents: dict[BaseModel, Resident] = {}
         self._rows: dict[Side, tuple[Resident, int]] = {}
         self._stops: dict[Side, asyncio.Event] = {}
+        self._early_stops: set[Side] = set()
+        """Sides that were stopped before anybody could be told."""
+        self._over: dict[Side, asyncio.Event] = {}
+        """Set when the process or server has said its last word of the newest answer."""
         self._answering: set[Side] = set()
 
     @property
@@ -140,8 +146,10 @@ class Session:
             if one in self._rows:
                 resident, row = self._rows[one]
                 await resident.stop([row])
-            if one in self._stops:
+            elif one in self._stops:
                 self._stops[one].set()
+            elif one in self._answering:
+                self._early_stops.add(one)
 
     async def switch(self, side: Side, model: LocalModel | Endpoint) -> AsyncGenerator[Progress, None]:
         """Put another model on a side, and load it. Another checkpoint of the same base is an adapter more.
@@ -155,7 +163,7 @@ class Session:
         if isinstance(model, LocalModel):
             options = settled(options)
         there = await asyncio.to_thread(placed, model, options)
-        await self.stop(side)
+        await self._stopped(side)
         left, right = (there, self.pair.right) if side == "left" else (self.pair.left, there)
         self.pair, self.options = Pair(left, right, path_taken(left, right)), options
         wanted = {one.base for one in (left, right) if isinstance(one, Local)}
@@ -170,6 +178,14 @@ class Session:
         for resident in list(self._residents.values()):
             await resident.close()
         self._residents.clear()
+
+    async def _stopped(self, side: Side) -> None:
+        """Stop a side and wait until it has ended, so that its text is whole before its model goes."""
+        await self.stop(side)
+        over = self._over.get(side)
+        if over is not None:
+            with contextlib.suppress(TimeoutError):  # a long conversation is being read: its end is not waited for
+                await asyncio.wait_for(over.wait(), _STOP_SECONDS)
 
     async def _ready(self, side: Side) -> AsyncGenerator[Progress, None]:
         there = self.pair.side(side)
@@ -189,6 +205,8 @@ class Session:
         together: dict[BaseModel, list[Side]] = {}
         asking: list[Any] = []
         for side in questions:
+            self._over[side] = asyncio.Event()
+            self._early_stops.discard(side)
             there = self.pair.side(side)
             if isinstance(there, Local):
                 together.setdefault(there.base, []).append(side)
@@ -202,11 +220,14 @@ class Session:
         places = {side: self.pair.side(side) for side in sides}
         locals_ = {side: there for side, there in places.items() if isinstance(there, Local)}
         resident = self._resident(locals_[sides[0]])
+        over = {side: self._over[side] for side in sides}
         waiting: dict[int, Side] = {}
         try:
             rows, heard = await resident.ask([(locals_[side].speaker, questions[side]) for side in sides])
             waiting = dict(zip(rows, sides, strict=True))
             self._rows.update({side: (resident, row) for row, side in waiting.items()})
+            if early := [row for row, side in waiting.items() if side in self._early_stops]:
+                await resident.stop(early)
             while waiting:
                 told = await heard.get()
                 if "progress" in told:
@@ -221,6 +242,7 @@ class Session:
                 resident.forget([told["row"]])
                 del waiting[told["row"]]
                 self._rows.pop(side, None)
+                over[side].set()
                 if "finished" in told:
                     said.put_nowait(AnswerFinished(side, **told["finished"]))
                 else:
@@ -229,6 +251,8 @@ class Session:
             for side in sides:
                 said.put_nowait(AnswerFailed(side, error))
         finally:
+            for event in over.values():
+                event.set()
             for row, side in waiting.items():  # nobody listens any longer
                 self._rows.pop(side, None)
                 resident.forget([row])
@@ -241,9 +265,13 @@ class Session:
         from engine.chat.endpoint import ask  # the protocol of servers, where there is one
 
         self._stops[side] = stop = asyncio.Event()
+        over = self._over[side]
+        if side in self._early_stops:
+            stop.set()
         try:
             async with contextlib.aclosing(ask(endpoint, question, side, stop=stop)) as answering:
                 async for one in answering:
                     said.put_nowait(one)
         finally:
             self._stops.pop(side, None)
+            over.set()
