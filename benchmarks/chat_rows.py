@@ -29,7 +29,7 @@ TINY = shipped_folder() / "models" / "tiny"
 NUM_PROMPTS = 200
 MAX_TOKENS = 32
 NUM_CANCELLED = 50
-PROMPT_TOKENS, NEW_TOKENS, TURNS = 48, 64, 5
+PROMPT_TOKENS, NEW_TOKENS, TURNS = 48, 32, 3
 GREEDY = Sampling(temperature=0)
 END = 3071
 
