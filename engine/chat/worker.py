@@ -87,6 +87,8 @@ class Worker:
         self.adapters: dict[str, _Loaded] = {}
         self.prompters: dict[tuple[str, str | None], Prompter] = {}
         self.memories: list[KeyValues] = []
+        self.since = 0.0
+        """Monotonic time from which it can answer."""
         self._numbers = 0
         self.shared: SharedModel
         self.ends: frozenset[int]
@@ -130,6 +132,7 @@ class Worker:
             raise unusable(error, base["label"]) from error
         self.ends = _ends_of(model)
         self.shared = SharedModel(model)
+        self.since = time.monotonic()
         where = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
         self.say({"ready": {"device": where, "context": _context(model.config), "remembers": self.shared.remembers}})
 
@@ -211,7 +214,7 @@ class Worker:
             ends=prompter.ends(self.ends, Path(folder) if folder else None),
             text=text,
             say=self.say,
-            asked=asked["received"],
+            asked=max(asked["received"], self.since),  # loading is told apart, and is not the answer's time
             memory=self._remembered(adapter, prompt),
         )
 
