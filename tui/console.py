@@ -20,6 +20,7 @@ def run_console(
     workspace: Path,
     *,
     run: str | None = None,
+    opening: tuple[str, str | None] | None = None,
     settings: Settings,
     screens: Sequence[ScreenEntry] = SCREENS,
 ) -> int:
@@ -28,6 +29,7 @@ def run_console(
     Args:
         workspace: Folder with `datasets/`, `models/` and `runs/`.
         run: Name of the run to open live. None: the list of runs.
+        opening: Name of a screen and its subject, to open instead.
         settings: From `load_settings`.
         screens: What can be opened; the first is home.
 
@@ -52,7 +54,7 @@ def run_console(
     from tui.app import ConsoleApp
     from tui.terminal.leaving import Leaving
 
-    app = ConsoleApp(workspace, run or "runs", settings, terminal, screens)
+    app = ConsoleApp(workspace, opening or run or "runs", settings, terminal, screens)
     _check_theme(settings, list(app.available_themes))
     threading.excepthook = app.thread_failed
     with Leaving(app.give_terminal_back, app.end) as leaving:

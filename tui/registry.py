@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tui.console_screen import ConsoleScreen
@@ -37,3 +38,18 @@ SCREENS = (
     ScreenEntry("chat", "Chat", "screens.chat.screen:ChatScreen", "Two models beside each other, one prompt"),
 )
 """The first is home: leaving it leaves the console."""
+
+
+def chat_of(**begin: Any) -> ScreenEntry:
+    """Return the chat with another beginning than the usual.
+
+    Args:
+        begin: Of `screens.chat.screen.Beginning`.
+    """
+
+    def target(workspace: Path) -> ConsoleScreen:
+        from screens.chat.screen import Beginning, ChatScreen
+
+        return ChatScreen(workspace, Beginning(**begin))
+
+    return replace(next(entry for entry in SCREENS if entry.name == "chat"), target=target)

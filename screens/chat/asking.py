@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.chat.asking import SIDES, Side
 from engine.chat.chat_files import list_conversations, open_conversation
+from engine.chat.lmstudio import Model, find_lmstudio
+from engine.chat.placing import LoadOptions
 from engine.chat.prompts import read_prompts
 from engine.chat.votes import export_votes, read_votes, tallies
 from engine.errors import EngineError
 from engine.runs.catalogue import read_catalogue
 from engine.spec import BASE, find_spec
-from screens.chat.sampling import FIELDS, as_text, from_text
+from screens.chat.sampling import FIELDS, PRESETS, as_fields, from_fields, problem_of
 from tui.display import plain
 from tui.widgets.choose import Choice, Chooser
 from tui.widgets.confirm import Confirm
+from tui.widgets.form import Field, Form, Preset
 from tui.widgets.text_dialog import TextDialog
 from tui.widgets.words import day, number_of, size_text
 
@@ -67,22 +72,11 @@ def _models(screen: ChatScreen) -> list[Choice]:
 
 
 def _of_lm_studio() -> list[Choice]:
-    from engine.chat.lmstudio import find_lmstudio
-
     try:
-        there = find_lmstudio()
-        found = there.models()
+        found = find_lmstudio().models()
     except EngineError:
         return []  # not running is no reason to say anything here: naming a model of it does
-    return [
-        Choice(
-            f"lmstudio:{one.key}", f"lmstudio:{one.key}",
-            ", ".join(text for text in ("loaded" if one.loaded else "", one.quantization or "",
-                                        size_text(one.size_bytes) if one.size_bytes else "") if text),
-        )
-        for one in found
-        if one.kind == "llm"
-    ]  # fmt: skip
+    return [Choice(f"lmstudio:{one.key}", f"lmstudio:{one.key}", _about(one)) for one in found if one.kind == "llm"]
 
 
 async def system(screen: ChatScreen) -> None:
@@ -125,27 +119,90 @@ async def edit_answer(screen: ChatScreen) -> None:
 async def sampling(screen: ChatScreen) -> None:
     """Change how tokens are picked."""
     talk = screen.talk
-    now = as_text(talk.sampling[screen.here])
-
-    def problem_of(text: str) -> str | None:
-        try:
-            from_text(text, talk.sampling[screen.here])
-        except ValueError as error:
-            return str(error)
-        return None
-
+    sides: tuple[Side, ...] = ("left",) if talk.shared else SIDES
+    now = [as_fields(talk.sampling[side]) for side in sides]
+    fields = [Field(name, tuple(one[name] for one in now), about) for name, about in FIELDS.items()]
     answer = await screen.app.push_screen_wait(
-        Chooser(f"Sampling of {'both sides' if talk.shared else f'the {screen.here} side'}",
-                [Choice(name, name, about) for name, about in FIELDS.items()],
-                placeholder="temperature=0.7 top_p=0.9 max_tokens=512", problem_of=problem_of, typed=now,
-                about="Settings as name=value; what is left out stays as it is.")
+        Form(f"Sampling of {'both sides' if talk.shared else 'each side'}", fields, problem_of, columns=sides,
+             presets=[Preset(name, values) for name, values in PRESETS.items()])
     )  # fmt: skip
-    if answer is None or answer in FIELDS:
+    if answer is not None:
+        for side in SIDES:
+            talk.sampling[side] = from_fields(answer[0 if talk.shared else SIDES.index(side)])
+
+
+async def loading(screen: ChatScreen) -> None:
+    """Change how local models are loaded."""
+    load = screen.load
+    bits = "4" if load.load_in_4bit else "8" if load.load_in_8bit else "none"
+    fields = [
+        Field("device", (load.device,), "auto, cpu, cuda, cuda:1 or mps"),
+        Field("dtype", (load.dtype,), "auto, float32, bfloat16 or float16"),
+        Field("bits", (bits,), "4 or 8: smaller, by bitsandbytes, on an NVIDIA GPU; none: as they are"),
+    ]
+    answer = await screen.app.push_screen_wait(Form("How local models are loaded", fields, _loading_problem))
+    if answer is None:
         return
-    settings = from_text(answer, talk.sampling[screen.here])
-    for side in SIDES if talk.shared else (screen.here,):
-        talk.sampling[side] = settings
-    screen.notify(as_text(settings), timeout=4)
+    given = answer[0]
+    screen.load = LoadOptions(
+        given["device"], given["dtype"], load_in_4bit=given["bits"] == "4", load_in_8bit=given["bits"] == "8"
+    )
+    models = screen.talk.conversation.models
+    if screen.load != load and models["right"]:
+        screen.change_pair(models["left"], models["right"])
+
+
+def _loading_problem(name: str, text: str) -> str | None:
+    known = {"device": r"auto|cpu|mps|cuda(:\d{1,2})?", "dtype": "auto|float32|bfloat16|float16", "bits": "4|8|none"}
+    if re.fullmatch(known[name], text):
+        return None
+    return f"{plain(text, limit=40)!r} is no {name} there is."
+
+
+async def lm_studio(screen: ChatScreen) -> None:
+    """Show the models of LM Studio; load one, or unload it."""
+    there = await asyncio.to_thread(find_lmstudio)
+    models = await asyncio.to_thread(there.models)
+    choices = [Choice(one.key, one.key, _about(one)) for one in models if one.kind == "llm"]
+    answer = await screen.app.push_screen_wait(
+        Chooser(f"LM Studio at {there.address.host_and_port}", choices, placeholder="type to narrow the list",
+                about="Enter loads a model, or unloads one that is loaded. < and > put it on a side.")
+    )  # fmt: skip
+    found = next((one for one in models if one.key == answer), None)
+    if found is None:
+        return
+    if found.loaded:
+        if await screen.app.push_screen_wait(
+            Confirm(f"Unload {plain(found.key, limit=200)}?", "Its memory is free then; its file stays.", yes="Unload")
+        ):
+            await _telling(screen, f"LM Studio unloads {found.key}", lambda: there.unload(found.key))
+            screen.notify(f"{found.key} is unloaded.")
+    else:
+        await _telling(screen, f"LM Studio loads {found.key}", lambda: there.load(found.key))
+        screen.notify(f"{found.key} is loaded.")
+
+
+async def _telling(screen: ChatScreen, what: str, work: Callable[[], object]) -> None:
+    screen.talk.doing = what
+    screen.show_path()
+    try:
+        await asyncio.to_thread(work)
+    finally:
+        screen.talk.doing = ""
+        screen.show_path()
+
+
+def _about(model: Model) -> str:
+    instance = model.instances[0] if model.instances else None
+    context = instance.context_length if instance is not None and instance.context_length else None
+    window = f"{context:,} of " if context else ""
+    parts = [
+        "loaded" if model.loaded else "",
+        model.quantization,
+        size_text(model.size_bytes) if model.size_bytes else "",
+        f"{window}{model.max_context_length:,} tokens" if model.max_context_length else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 async def prompts(screen: ChatScreen) -> None:

@@ -1,24 +1,61 @@
-"""Sampling settings as text and back: one line that is read, changed and written again."""
+"""Sampling settings as text and back: each for itself in a form, or all of them as one line."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.chat.asking import Sampling
 
 _PAIR = re.compile(r'([a-z_]+)\s*=\s*("(?:[^"\\]|\\.)*"|\[[^\]]*\]|[^\s,]+)')
 FIELDS = {
-    "temperature": "0 always takes the likeliest token; seeds of answers begin above it",
-    "top_p": "0 to 1: only the likeliest tokens that together have this probability",
-    "top_k": "whole number, or none: only so many of the likeliest tokens",
+    "temperature": "0 always takes the likeliest token",
+    "top_p": "only the likeliest tokens that make up this share",
+    "top_k": "only so many of the likeliest tokens; none: all",
     "max_tokens": "an answer is cut there",
-    "seed": "whole number, or none: the same seed gives the same answer",
-    "stop": 'texts an answer ends before: "\\n" or ["###", "\\n\\n"]',
-    "repetition_penalty": "above 1: what was said already is less likely; none leaves it",
+    "seed": "the same seed gives the same answer; none: any",
+    "stop": 'an answer ends before: "\\n" or ["###", "\\n\\n"]',
+    "repetition_penalty": "above 1: says less again; none: off",
 }
 """Field -> what it does."""
+PRESETS = {
+    "steady (0.2)": {"temperature": "0.2", "top_p": "0.9"},
+    "lively (0.7)": {"temperature": "0.7", "top_p": "0.9"},
+    "greedy (0)": {"temperature": "0", "top_p": "1"},
+}
+"""What most recipes ask a fine-tuned model with, by name."""
+
+
+def as_fields(sampling: Sampling) -> dict[str, str]:
+    """Return each setting as text; "none" for what is left to the model."""
+    said = {}
+    for name in FIELDS:
+        value = getattr(sampling, name)
+        if name == "stop":
+            said[name] = json.dumps(list(value), ensure_ascii=False) if value else "none"
+        else:
+            said[name] = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return said
+
+
+def from_fields(fields: Mapping[str, str]) -> Sampling:
+    """Return settings from the text of each; nothing is "none".
+
+    Raises:
+        ValueError: Why not, in a sentence.
+    """
+    return Sampling(**{name: _value(name, text.strip() or "none") for name, text in fields.items()})  # type: ignore[arg-type]
+
+
+def problem_of(name: str, text: str) -> str | None:
+    """Return why a setting cannot be that, in a sentence; None when it can."""
+    try:
+        _value(name, text.strip() or "none")
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def as_text(sampling: Sampling) -> str:

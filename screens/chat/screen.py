@@ -114,6 +114,10 @@ class ChatScreen(ConsoleScreen):
                 tooltip="Temperature, top-p, maximum tokens, seed, stop strings"),
         Binding("O", "share", "Apart", show=False, id="chat.share",
                 tooltip="Sampling for each side apart, or the same for both"),
+        Binding("M", "ask_for('lm_studio')", "LM Studio", show=False, id="chat.lm-studio",
+                tooltip="The models of LM Studio: which are loaded, load one, unload one"),
+        Binding("D", "ask_for('loading')", "Loading", show=False, id="chat.loading",
+                tooltip="Device, number format and 4 or 8 bits of local models"),
         Binding("e", "ask_for('edit')", "Edit", show=False, id="chat.edit",
                 tooltip="Ask something else instead of the last question"),
         Binding("E", "ask_for('edit_answer')", "Edit answer", show=False, id="chat.edit-answer",
@@ -265,6 +269,7 @@ class ChatScreen(ConsoleScreen):
                 "system": asking.system, "edit": asking.edit, "edit_answer": asking.edit_answer,
                 "sampling": asking.sampling, "prompts": asking.prompts, "reopen": asking.reopen,
                 "branch": asking.branch, "tally": asking.tally, "to_file": asking.to_file,
+                "loading": asking.loading, "lm_studio": asking.lm_studio,
             }[what](self)  # fmt: skip
 
     @work(exclusive=True, group="question", description="Asking why", exit_on_error=False)
@@ -523,7 +528,7 @@ class ChatScreen(ConsoleScreen):
 
     def action_ask_for(self, what: str, side: Side | None = None) -> None:
         """Ask the user something."""
-        if self.talk.answering and what in ("model", "edit", "edit_answer", "branch", "reopen"):
+        if self.talk.answering and what in ("model", "loading", "edit", "edit_answer", "branch", "reopen"):
             self.notify(_WAIT, severity="warning")
         else:
             self.question(what, side)

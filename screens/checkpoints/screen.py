@@ -94,6 +94,8 @@ class CheckpointsScreen(ConsoleScreen):
                 tooltip="Write GGUF files for llama.cpp and LM Studio. Asks which"),
         Binding("m", "merge", "Merge", id="checkpoints.merge",
                 tooltip="Write one model of adapter and base. Asks where to"),
+        Binding("t", "talk", "Talk", show=False, id="checkpoints.talk",
+                tooltip="Talk to the two that are marked, or to this one and its base"),
         Binding("p", "pin", "Pin", id="checkpoints.pin", tooltip="Keep it whatever is pruned; again: let it go"),
         Binding("d", "delete", "Delete", id="checkpoints.delete", tooltip="Remove it from the disk. Asks first"),
         Binding("D", "drop_optimizer", "Drop optimizer state", show=False, id="checkpoints.drop-optimizer",
@@ -430,6 +432,15 @@ class CheckpointsScreen(ConsoleScreen):
         if (other.run, other.step) == (row.checkpoint.run, row.checkpoint.step):
             return "This is the one it would be compared with: mark another one with space."
         return other, row.checkpoint
+
+    def action_talk(self) -> None:
+        """Open the chat on two checkpoints, or on one and its base."""
+        marked = [one for key in self.marked if (one := self.feed.catalogue.find(*key)) is not None]
+        row = self._table.selected
+        if len(marked) == 2:
+            self.post_message(OpenScreen("chat", "\n".join(one.spec for one in marked)))
+        else:
+            self.post_message(OpenScreen("chat", row.spec if row is not None else None))
 
     def action_live(self) -> None:
         """Show the run live."""

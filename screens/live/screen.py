@@ -86,6 +86,7 @@ class LiveScreen(ConsoleScreen):
                 tooltip="Go on with a run that is over, from its newest whole checkpoint"),
         Binding("c", "checkpoints", "Checkpoints", show=False, id="live.checkpoints",
                 tooltip="The checkpoints of this run, and what can be made of them"),
+        Binding("t", "talk", "Talk", show=False, id="live.talk", tooltip="Talk to this run, and to its base beside it"),
         Binding("left_square_bracket", "view(-1)", "View before", key_display="[", id="live.view-before",
                 group=_VIEWS, tooltip="Plots, samples, log, details"),
         Binding("right_square_bracket", "view(1)", "Next view", key_display="]", id="live.view-next",
@@ -321,6 +322,10 @@ class LiveScreen(ConsoleScreen):
     def action_checkpoints(self) -> None:
         """Open the checkpoints of the run."""
         self.post_message(OpenScreen("checkpoints", self.run))
+
+    def action_talk(self) -> None:
+        """Open the chat on the run and its base."""
+        self.post_message(OpenScreen("chat", self.run))
 
     def action_view(self, direction: int) -> None:
         """Show the next view, or the one before."""

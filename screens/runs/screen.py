@@ -89,6 +89,8 @@ class RunsScreen(ConsoleScreen):
         Binding("D", "data", "Data", id="runs.data", tooltip="Look at a data file as the model will see it"),
         Binding("c", "checkpoints", "Checkpoints", id="runs.checkpoints",
                 tooltip="The checkpoints of the run under the cursor, and of all others"),
+        Binding("t", "talk", "Talk", show=False, id="runs.talk",
+                tooltip="Talk to the run under the cursor, and to its base beside it"),
         Binding("e", "duplicate", "Duplicate", show=False, id="runs.duplicate",
                 tooltip="Set a run up with the settings of the one under the cursor"),
         Binding("d", "demo", "Demo", id="runs.demo",
@@ -380,6 +382,11 @@ class RunsScreen(ConsoleScreen):
         """Open the checkpoints, on those of the run under the cursor."""
         summary = self._table.selected
         self.post_message(OpenScreen("checkpoints", summary.name if summary is not None else None))
+
+    def action_talk(self) -> None:
+        """Open the chat, on the run under the cursor and its base."""
+        summary = self._table.selected
+        self.post_message(OpenScreen("chat", summary.name if summary is not None else None))
 
     def action_duplicate(self) -> None:
         """Open the form with the settings of the run under the cursor."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,10 +56,11 @@ def chat(
     workspace: str | None,
     asked: Asked,
     loading: Loading,
+    given: Mapping[str, str | int | None] | None = None,
     *,
     as_json: bool,
 ) -> int:
-    """Ask both sides and print what they say.
+    """Ask both sides and print what they say. With a terminal and no question: open the console on the chat.
 
     Returns 0, or the exit code of the first answer that failed.
 
@@ -68,6 +69,8 @@ def chat(
     """
     place = Workspace.find(workspace)
     if asked.prompts is None and not asked.prompt and output.is_terminal(sys.stdin):
+        if not as_json and output.is_terminal(sys.stdout):
+            return _in_console(place, asked, loading, given or {})
         raise UsageError("There is no question.", remedy="Say --prompt or --prompts, or write lines to stdin.")
     if asked.left is None and asked.right is None:
         raise UsageError(
@@ -90,6 +93,28 @@ def chat(
         talk.close()
     output.note(f"Kept as {talk.name}: `ftconsole chats {talk.name}`.")
     return 0 if failed is None else failed.exit_code
+
+
+def _in_console(place: Workspace, asked: Asked, loading: Loading, given: Mapping[str, str | int | None]) -> int:
+    """Show the chat screen until the user leaves the console; return its exit code.
+
+    Raises:
+        EngineError: A side names no model, or this is no terminal a console could be drawn on.
+    """
+    from tui.console import run_console
+    from tui.registry import SCREENS, chat_of
+    from tui.settings import load_settings
+
+    subject = None
+    if asked.left is not None or asked.right is not None:
+        subject = f"{asked.left or BASE}\n{asked.right or BASE}"
+        pair_of(place, asked.left or BASE, asked.right or BASE)
+    options = LoadOptions(
+        loading.device, loading.dtype, load_in_4bit=loading.load_in_4bit, load_in_8bit=loading.load_in_8bit
+    )
+    chat = chat_of(blind=asked.blind, system=asked.system, sampling=asked.sampling, load=options)
+    screens = [chat if entry.name == chat.name else entry for entry in SCREENS]
+    return run_console(place.path, opening=(chat.name, subject), settings=load_settings(given), screens=screens)
 
 
 def _prompts(place: Workspace, asked: Asked) -> Sequence[Prompt]:

@@ -73,7 +73,7 @@ def chat(
     sampling = Sampling(temperature, top_p, top_k, max_tokens, seed, tuple(stop or ()), repetition_penalty)
     asked = module.Asked(left, right, prompts, tuple(prompt or ()), blind, system, sampling)
     loading = module.Loading(device, dtype, load_in_4bit, load_in_8bit, yes)
-    return partial(module.chat, root.workspace, asked, loading, as_json=as_json)
+    return partial(module.chat, root.workspace, asked, loading, root.settings, as_json=as_json)
 
 
 @app.command(help="List the conversations of the workspace. Or print one.")

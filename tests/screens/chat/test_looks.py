@@ -86,6 +86,7 @@ def test_how_it_looks(snap_compare: Snapshot, talk: Callable[[], Talk], size: tu
     pytest.param(voted, ["escape"], id="voted"),
     pytest.param(finished, ["escape", "v", "v"], id="differences"),
     pytest.param(finished, ["escape", "question_mark"], id="help"),
+    pytest.param(finished, ["escape", "o", "ctrl+t"], id="sampling"),
 ])  # fmt: skip
 def test_how_it_looks_on_a_common_terminal(snap_compare: Snapshot, talk: Callable[[], Talk], keys: list[str]) -> None:
     assert snap_compare(console(talk()), terminal_size=(120, 40), run_before=after(*keys))

@@ -7,7 +7,7 @@ import pytest
 from engine.chat.asking import SIDES, Sampling, Side
 from engine.chat.votes import Vote, is_swapped
 from screens.chat.markdown_rows import markdown_rows
-from screens.chat.sampling import FIELDS, as_text, from_text
+from screens.chat.sampling import FIELDS, PRESETS, as_fields, as_text, from_fields, from_text, problem_of
 from screens.chat.talk import CHARACTERS, coming_figures, figures
 from screens.chat.turn_rows import ComingRows, answer_rows, raw_rows, text_of
 from screens.chat.twin import as_markdown, twin
@@ -114,6 +114,11 @@ SETTINGS = Sampling(0.2, 0.95, 40, 64, 7, ("###", "\n\n"), 1.1)
 
 def test_sampling_is_text_and_back() -> None:
     assert from_text(as_text(SETTINGS), Sampling()) == SETTINGS
+    assert from_fields(as_fields(SETTINGS)) == SETTINGS
+    assert from_fields(as_fields(Sampling())) == Sampling()
+    assert from_fields({**as_fields(SETTINGS), "seed": "", "stop": ""}).seed is None
+    for values in PRESETS.values():
+        assert not [name for name, value in values.items() if problem_of(name, value)]
     assert from_text("top_k=none seed=none stop=none repetition_penalty=none", SETTINGS) == Sampling(
         0.2, 0.95, None, 64
     )

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from textual.pilot import Pilot
 
+from engine.chat.asking import Sampling
 from engine.chat.chat_files import list_conversations, open_conversation
 from engine.chat.conversation import Turn
 from engine.chat.votes import read_votes
@@ -22,11 +23,14 @@ from screens.chat.screen import ChatScreen
 from screens.chat.talk import Talk
 from tests.screens.chat.stage import a_talk, chat, coming, console, console_on, settled
 from tests.screens.runs.stage import notes, seen, until, until_seen
+from tests.servers.lmstudio import lmstudio
 from tests.servers.scripted import DONE, SSE, Scripted, Step, piece, scripted
 from tui.app import ConsoleApp
 from tui.messages import CopyText, OpenScreen
 from tui.widgets.cells import Piece
+from tui.widgets.choose import Chooser
 from tui.widgets.confirm import Confirm
+from tui.widgets.form import Form
 from tui.widgets.text_dialog import TextDialog
 
 SIZE = (100, 30)
@@ -226,6 +230,44 @@ async def test_an_answer_is_copied_as_it_came(tmp_path: Path, monkeypatch: pytes
             await pilot.press("escape", "y")
             await until(pilot, lambda: copied, "the copy")
         assert copied == [f"**See** {address}"]
+
+
+async def test_sampling_is_a_form_that_refuses_what_cannot_be(tmp_path: Path) -> None:
+    app = console(a_talk(("Who?", "Tolstoy.", "Tolstoi.")))
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press("escape", "o")
+        await until(pilot, lambda: isinstance(app.screen, Form), "the form")
+        await pilot.press("ctrl+t", "end", "x", "enter")
+        await until_seen(pilot, "temperature is a number")
+        await pilot.press("backspace", "down", "down", "down", "ctrl+u", *"64", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "the chat")
+        assert chat(app).talk.sampling["right"] == Sampling(0.2, 0.9, None, 64)
+    assert not app.failures
+
+
+async def test_models_of_lm_studio_are_loaded_and_unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lmstudio("") as there:
+        monkeypatch.setenv("FTCONSOLE_LMSTUDIO", there.origin)
+        app = console(a_talk(("Who?", "Tolstoy.", "Tolstoi.")))
+        async with app.run_test(size=SIZE) as pilot:
+            await settled(pilot)
+            await pilot.press("escape", "M")
+            await until(pilot, lambda: isinstance(app.screen, Chooser), "the list")
+            await until_seen(pilot, "tokens")
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, Confirm) or "is loaded" in "".join(notes(app)), "an end")
+            if isinstance(app.screen, Confirm):
+                await pilot.press("y")
+                await until(pilot, lambda: "is unloaded" in "".join(notes(app)), "the unloading")
+        assert not app.failures
+    monkeypatch.setenv("FTCONSOLE_LMSTUDIO", "http://127.0.0.1:9")
+    app = console(a_talk())
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await pilot.press("escape", "M")
+        await until(pilot, lambda: chat(app).failures, "the sentence")
+        assert chat(app).failures[0].code != "bug"
 
 
 async def test_an_open_chat_takes_another_pair_instead_of_a_second_screen(tmp_path: Path) -> None:

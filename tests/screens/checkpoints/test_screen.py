@@ -89,6 +89,21 @@ async def test_a_checkpoint_is_pinned_and_unpinned_by_a_key(run: RunDirectory) -
     assert not app.failures
 
 
+async def test_the_chat_is_opened_on_the_one_under_the_cursor_or_on_the_two_that_are_marked(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = console_on(run.path.parent.parent)
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(app, "open_screen", lambda name, run=None: asked.append((name, run)))
+    async with app.run_test(size=SIZE) as pilot:
+        await at(pilot, "voice-1@checkpoint-10")
+        await pilot.press("t", "space")
+        await at(pilot, "voice-1@checkpoint-20")
+        await pilot.press("space", "t")
+        await until(pilot, lambda: len(asked) == 2, "the chats")
+    assert asked == [("chat", "voice-1@checkpoint-10"), ("chat", "voice-1@checkpoint-10\nvoice-1@checkpoint-20")]
+
+
 async def test_nothing_is_deleted_without_a_yes_that_has_seen_what_is_lost(run: RunDirectory) -> None:
     app = console_on(run.path.parent.parent)
     async with app.run_test(size=SIZE) as pilot:

@@ -18,7 +18,7 @@ from engine.data.rows import read_rows, recognise_file
 from tests.servers.lmstudio import lmstudio
 from tests.servers.running import Running
 from tests.tui.cli.command_line import CommandLine, Reply
-from tui.cli import main
+from tui.cli import main, output
 
 Here: TypeAlias = Callable[..., Reply]
 
@@ -175,6 +175,30 @@ def test_what_cannot_be_asked_is_told_before_anything_is_kept(here: Here, cli: C
     assert here("votes", "--json").json == {"tallies": [], "unreadable": 0, "exported": None}
     code, shown = cli.on_terminal("chat", "--left", "http://h/v1#m", "--right", "http://h/v1#m", "--json")
     assert (code, "There is no question" in shown) == (2, True)
+
+
+def test_with_a_terminal_and_no_question_the_console_opens_on_the_chat(
+    here: Here, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, object]] = []
+
+    def run_console(workspace: Path, **given: object) -> int:
+        opened.append(given)
+        return 0
+
+    monkeypatch.setattr("tui.console.run_console", run_console)
+    monkeypatch.setattr(output, "is_terminal", lambda _: True)
+    sides = ("--left", "http://h/v1#m", "--right", "http://h/v1#n")
+    assert here("chat", *sides, "--blind", "--temperature", "0").code == 0
+    assert opened[0]["opening"] == ("chat", "http://h/v1#m\nhttp://h/v1#n")
+    entries = opened[0]["screens"]
+    assert isinstance(entries, list)
+    screen = next(entry for entry in entries if entry.name == "chat").target(cli.workspace)
+    assert (screen.talk.blind, screen.talk.sampling["left"].temperature) == (True, 0)
+    assert here("chat").code == 0
+    assert opened[1]["opening"] == ("chat", None)
+    assert here("chat", "--left", "nowhere").code == 3
+    assert len(opened) == 2
 
 
 def test_the_models_of_lm_studio_are_listed_loaded_and_unloaded(here: Here) -> None:
