@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,14 @@ class PreparingPreferences(Preparing):
         if self.between is not None:
             self.between()
         return super().compute_ref_log_probs(model, inputs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save as the library does, without its copy of the adapter that the run began with.
+
+        That copy is the reference of a run on top of another. It is made anew at each start, from the run's `start/`.
+        """
+        super()._save(output_dir, state_dict)
+        shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Let TRL compute the reference's log-probabilities, or take those of an earlier start.
@@ -61,7 +71,9 @@ class PreparingPreferences(Preparing):
             return None
         if not hasattr(self, "_reference_weights"):
             self._reference_weights = weights_hash(
-                (name, tensor) for name, tensor in self.model.named_parameters() if _LORA not in name
+                (name, tensor)
+                for name, tensor in self.model.named_parameters()
+                if _LORA not in name or ".ref." in name  # of a run on top of another, what it began with
             )
         about = {
             "rows": rows,

@@ -239,6 +239,43 @@ def test_a_key_can_do_nothing_to_a_terminal() -> None:
     assert only.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"method.name": "dpo", "data.packing": True}, "data.packing is true, but dpo takes rows one by one"),
+        ({"method.name": "npo", "dpo.beta": 0.2}, "dpo.beta is for method.name dpo, and it is npo"),
+        ({"method.name": "dpo", "dpo.label_smoothing": 0.1}, "dpo.label_smoothing has no effect on dpo.loss_type"),
+        ({"method.name": "dpo", "dpo.loss_type": "exo_pair"}, "dpo.loss_type: exo_pair needs dpo.label_smoothing"),
+        ({"method.name": "dpo", "trainer.eos_token": "x"}, "trainer.eos_token is not an option of TRL's DPOConfig"),
+        ({"method.name": "dpo", "trainer.beta": 0.2}, "trainer.beta cannot be passed on: set dpo.beta instead"),
+        ({"method.name": "kto", "training.per_device_train_batch_size": 1}, "training.per_device_train_batch_size is"),
+        ({"method.name": "grad_diff", "unlearning.retain_per_unlearn": 0}, "unlearning.retain_per_unlearn is 0, but"),
+        ({"method.name": "npo", "unlearning.retain_floor": 0.5}, "unlearning.retain_floor is set, but data.validation"),
+        ({"method.name": "npo", "model.adapter": "a-run"}, "npo compares with the base, the adapter off"),
+        ({"saving.save_epochs": 2, "saving.save_steps": 5}, "saving.save_epochs is 2 and saving.save_steps is 5"),
+        ({"early_stopping.criterion": "threshold"}, "early_stopping.criterion: threshold needs early_stopping.thresh"),
+        ({"early_stopping.metric": "eval_loss"}, "early_stopping.metric is eval_loss, but data.validation names no"),
+        (
+            {"early_stopping.metric": "rewards/margins"},
+            "early_stopping.metric is rewards/margins, which this run never",
+        ),
+        (
+            {"method.name": "gradient_ascent", "early_stopping.metric": "retain_loss"},
+            "early_stopping.metric is retain_",
+        ),
+    ],
+)
+def test_what_a_method_does_not_take_is_refused_before_the_start(settings: dict[str, Any], sentence: str) -> None:
+    (only,) = problems(settings)
+    assert only.startswith(sentence)
+    assert only.endswith("(run.yaml:7)")
+
+
+def test_a_preset_of_another_method_may_have_left_its_section() -> None:
+    assert not problems({"dpo.beta": 0.2}, preset=("dpo.beta",))
+    assert not problems({"method.name": "dpo", "saving.best_metric": "rewards/accuracies"})
+
+
 def test_the_mean_and_each_validation_set_can_decide_what_is_best() -> None:
     config = RunConfig.model_validate({"data": {"validation": {"retain": "a", "unlearn": "b"}}})
     measured = [name for name in logged_metrics(config) if name.startswith("eval_") and name.endswith("loss")]
