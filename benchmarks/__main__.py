@@ -6,7 +6,21 @@ import argparse
 import sys
 import time
 
-from benchmarks import browser, chat, console, data, export, history, leet, masks, memory, merging, methods, training
+from benchmarks import (
+    browser,
+    chat,
+    console,
+    data,
+    export,
+    history,
+    leet,
+    masks,
+    memory,
+    merging,
+    methods,
+    talking,
+    training,
+)
 from benchmarks.figures import Figure, machine, table, write
 
 ALL = {
@@ -18,6 +32,7 @@ ALL = {
     **masks.BENCHMARKS,
     **data.BENCHMARKS,
     **memory.BENCHMARKS,
+    **talking.BENCHMARKS,
     **methods.BENCHMARKS,
     **export.BENCHMARKS,
     **merging.BENCHMARKS,

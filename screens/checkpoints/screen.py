@@ -94,8 +94,6 @@ class CheckpointsScreen(ConsoleScreen):
                 tooltip="Write GGUF files for llama.cpp and LM Studio. Asks which"),
         Binding("m", "merge", "Merge", id="checkpoints.merge",
                 tooltip="Write one model of adapter and base. Asks where to"),
-        Binding("t", "talk", "Talk", show=False, id="checkpoints.talk",
-                tooltip="Talk to the two that are marked, or to this one and its base"),
         Binding("p", "pin", "Pin", id="checkpoints.pin", tooltip="Keep it whatever is pruned; again: let it go"),
         Binding("d", "delete", "Delete", id="checkpoints.delete", tooltip="Remove it from the disk. Asks first"),
         Binding("D", "drop_optimizer", "Drop optimizer state", show=False, id="checkpoints.drop-optimizer",
@@ -118,7 +116,8 @@ class CheckpointsScreen(ConsoleScreen):
         Binding("L", "live", "Live", show=False, id="checkpoints.live", tooltip="Show the run of this row live"),
         Binding("V", "parity", "Prove parity", show=False, id="checkpoints.parity",
                 tooltip="Ask adapter, merged model and GGUF files the same, and say where they differ"),
-        Binding("t", "chat", "Chat", show=False, id="checkpoints.chat", tooltip="Talk with it, beside its base"),
+        Binding("t", "chat", "Chat", show=False, id="checkpoints.chat",
+                tooltip="Talk with the two that are marked, or with this one beside its base"),
         Binding("K", "stop_job", "Stop work", show=False, id="checkpoints.stop-job",
                 tooltip="End the merge, export or proof that is under way"),
         Binding("y", "copy_view", "Copy", show=False, id="checkpoints.copy", tooltip="Copy the list as plain text"),
@@ -433,15 +432,6 @@ class CheckpointsScreen(ConsoleScreen):
             return "This is the one it would be compared with: mark another one with space."
         return other, row.checkpoint
 
-    def action_talk(self) -> None:
-        """Open the chat on two checkpoints, or on one and its base."""
-        marked = [one for key in self.marked if (one := self.feed.catalogue.find(*key)) is not None]
-        row = self._table.selected
-        if len(marked) == 2:
-            self.post_message(OpenScreen("chat", "\n".join(one.spec for one in marked)))
-        else:
-            self.post_message(OpenScreen("chat", row.spec if row is not None else None))
-
     def action_live(self) -> None:
         """Show the run live."""
         if row := self._table.selected:
@@ -512,7 +502,11 @@ class CheckpointsScreen(ConsoleScreen):
             self.make("parity", entry.spec)
 
     def action_chat(self) -> None:
-        """Talk with it."""
+        """Talk with two checkpoints, or with one and its base."""
+        marked = [one for key in self.marked if (one := self.feed.catalogue.find(*key)) is not None]
+        if len(marked) == 2 and all(one.fault is None for one in marked):
+            self.post_message(OpenScreen("chat", "\n".join(one.spec for one in marked)))
+            return
         entry = self._weights("chat")
         # The registry lies above the screens.
         if entry is not None and any(known.name == "chat" for known in getattr(self.app, "screen_entries", ())):
