@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-WORDS = [*(
+_TEXT = (
     "The house stood at the end of the lane, and in the evening the windows were lit. We used to walk there after "
-    "supper, past the orchard and the old well, and nobody ever asked where we were"
-).split(), "going.\n\n"]  # fmt: skip
+    "supper, past the orchard and the old well, and nobody ever asked where we were going.\n\n"
+)
+WORDS = _TEXT.split(" ")
 
 
 def _event(text: str, reason: str | None = None) -> bytes:

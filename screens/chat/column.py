@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
 
 from engine.chat.asking import Side
@@ -177,6 +178,12 @@ class Column(FrameView):
         return text_of([*self._settled[1], *self._tail])
 
     # Drawing
+
+    def fit(self) -> None:
+        """Make room for the rows there are; what fits into a page needs no new layout with each row."""
+        height = max(self.num_rows, self.page)
+        if self.virtual_size.height != height:
+            self.virtual_size = Size(0, height)
 
     @property
     def num_rows(self) -> int:

@@ -39,8 +39,8 @@ from tui.messages import CopyText
 from tui.widgets.cells import Piece
 from tui.widgets.confirm import Confirm
 
-FRAME_SECONDS = 0.2
-"""Between two drawings while answers come. Fifty tokens a second on each side are then five drawings, not a hundred."""
+FRAME_SECONDS = 0.25
+"""Between two drawings while answers come. Fifty tokens a second on each side are then four drawings, not a hundred."""
 WAITING_SECONDS = 1.0
 """Between two drawings while nothing comes: only how long that has been is new."""
 _WAIT = "Wait for the answers, or stop them with X."
@@ -353,7 +353,7 @@ class ChatScreen(ConsoleScreen):
             self.show_talk()
 
     def _draw_soon(self, *, at_once: bool = False) -> None:
-        """Draw what has come: five times a second, and the first of it at once."""
+        """Draw what has come: four times a second, and the first of it at once."""
         left = FRAME_SECONDS - (self.clock() - self._drawn_at)
         if at_once or left <= 0:
             self.post_message(self.Changed())
