@@ -224,6 +224,7 @@ async def test_the_worker_decides_as_a_run_would_and_names_the_file_that_is_miss
         assert "40 rows, 10 steps" in str(form(app).sub_title)
         form(app).change(form(app).draft.put("data.train", "answer.jsonl"))
         await decided(pilot)
+        await go_to(pilot, "data.train")  # the row may be below the last one on screen
         assert "! train" in row(app, "train")
         assert "There is no data file 'answer.jsonl'" in form(app).reading.problems[0]
         await pilot.press("s")
