@@ -656,8 +656,8 @@ class ChatScreen(ConsoleScreen):
             return [("Which is better?  ", "v"), ("1", "k"), (" left   ", " "), ("2", "k"), (" right   ", " "),
                     ("3", "k"), (" tie   ", " "), ("4", "k"), (" both bad", " ")]  # fmt: skip
         if turn is not None and turn.id in talk.verdicts:
-            return [("Your vote is kept.  ", "m"), ("w", "k"), (" says why   ", "m"), ("t", "k"), (" adds votes up   ", "m"),
-                    ("n" if talk.prompts else "i", "k"), (" goes on", "m")]  # fmt: skip
+            return [("Your vote is kept.  ", "m"), ("w", "k"), (" says why   ", "m"), ("t", "k"),
+                    (" adds votes up   ", "m"), ("n" if talk.prompts else "i", "k"), (" goes on", "m")]  # fmt: skip
         if not talk.path:
             return [("Esc, then ", "m"), ("<", "k"), (" and ", "m"), (">", "k"), (" choose the two models", "m")]
         asked = f"Question {talk.at + 1} of {len(talk.prompts)} (n: next)  " if talk.prompts else ""
