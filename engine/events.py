@@ -56,6 +56,30 @@ class StageChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierLearning(Event):
+    """What was learned before went into this run, or there was nothing yet."""
+
+    mode: str
+    """"continue": its adapter is trained further; "merge": it is part of the base now; "none": a first session."""
+    parent: str | None
+    """The run it is from; None where there is none, or where it is of another tool."""
+    adapter: str
+    """As `model.adapter` names it."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPromoted(Event):
+    """The result was copied to `models/`, as `saving.promote` asked."""
+
+    path: str
+    """Relative to the run: `best` or `final`."""
+    name: str
+    """In `models/`."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataPrepared(Event):
     """A split was rendered, tokenised and masked. `rows_in == rows_kept + rows_dropped`."""
 

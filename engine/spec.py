@@ -275,7 +275,7 @@ def _is_run(folder: Path) -> bool:
 
 def _of_run(run: RunDirectory, named: _Named, given: str = "") -> LocalModel:
     from engine.runs import checkpoints
-    from engine.runs.provenance import read_provenance
+    from engine.runs.provenance import read_provenance, standing_base
 
     own = checkpoints.run_id(run)
     if named.checkpoint is not None:
@@ -291,7 +291,8 @@ def _of_run(run: RunDirectory, named: _Named, given: str = "") -> LocalModel:
     settings = _settings(run)
     text = given or (f"{named.name}@{named.checkpoint}" if named.checkpoint is not None else named.name)
     has_adapter = (chosen.path / "adapter_config.json").is_file()
-    source = _where_base_is(run.path.parent.parent, read_provenance(run).model, chosen.metadata.get("base_commit"))
+    source = standing_base(run, read_provenance(run))
+    source = _where_base_is(run.path.parent.parent, source, chosen.metadata.get("base_commit"))
     if not has_adapter and (chosen.path / "config.json").is_file():
         source = ModelSource(source.given, "folder", str(chosen.path), "")
     return LocalModel(

@@ -274,6 +274,10 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.CommandConfirmed():
             what = "done" if event.accepted else "refused"
             return "info" if event.accepted else "warning", f"{event.command} {what}: {event.detail}"
+        case events.EarlierLearning():
+            return "good" if event.parent or event.mode != "none" else "info", event.detail
+        case events.CheckpointPromoted():
+            return "good", event.detail
         case events.RunPaused():
             return "info", f"Paused after step {event.step}"
         case events.RunUnpaused():

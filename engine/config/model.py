@@ -100,6 +100,12 @@ class ModelSection(Section):
         "its own. null: a new adapter.",
         json_schema_extra={"accepts": "the name of a run, RUN@CHECKPOINT, a folder, or null"},
     )
+    adapter_mode: Literal["continue", "merge"] = Field(
+        default="continue",
+        description="What becomes of `adapter`. continue: it is trained further. merge: it is merged into the base "
+        "for good, in the run's own copy, and a new adapter is trained on that, so that what was learned before stays. "
+        "With `adapter: latest` and nothing in `models/latest` yet, the run begins from the base, as a first session.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Type of the base weights and of the arithmetic. auto: bfloat16 where the device has it, "
@@ -176,6 +182,11 @@ class DataSection(Section):
         "the same number of rows then makes fewer steps.",
     )
     shuffle: bool = Field(default=True, description="Another order of the training rows in every epoch.")
+    replay: Annotated[float, Ge(0), Le(1)] = Field(
+        default=0.0,
+        description="Rows of what the runs behind `model.adapter` were trained on that are mixed in, as a share of the "
+        "new rows: against forgetting. Spread evenly over their files.",
+    )
     limit: Count | None = Field(
         default=None, description="Use this many rows of each training file, from its start. null: all."
     )
@@ -468,6 +479,13 @@ class SavingSection(Section):
         "and rewards of chosen answers are best when high.",
     )
     save_best: bool = Field(default=True, description="Keep the best adapter in `best/`.")
+    promote: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = Field(
+        default=None,
+        description="Name in `models/` that the result is copied to when the run finishes: its best adapter, else its "
+        "last. `latest` may be there already: that becomes `previous`, and `ftconsole rollback` exchanges the two. "
+        "null: none.",
+        json_schema_extra={"accepts": "a name of letters, digits, dots, hyphens and underscores, or null"},
+    )
     wait_for_room: Annotated[float, Ge(0), Le(86_400)] = Field(
         default=1_800.0,
         description="Seconds a run waits on a full disk before it ends. Once there is room it goes on by itself.",

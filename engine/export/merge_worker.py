@@ -71,7 +71,8 @@ def work(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         if reference is not None:
             reference.ask()
         with writing(target):
-            _merge(parts, request, made, tell)
+            tell(Progress(f"loading {request['base_name']}"))
+            merge_weights(parts, made, request["dtype"], tell, max_shard_size=request["max_shard_size"])
             carried = carry(
                 Path(request["base_folder"] or _fetched(parts)),
                 Path(parts.adapter) if parts.adapter is not None else None,
@@ -94,18 +95,28 @@ def work(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-def _merge(parts: Any, request: dict[str, Any], made: Path, tell: Tell) -> None:
-    """Write the merged weights and their config.json."""
+def merge_weights(parts: Any, made: Path, dtype: str, tell: Tell, *, max_shard_size: int | str) -> None:
+    """Write the merged weights and their config.json.
+
+    Args:
+        parts: `engine.export.loading.Parts` with an adapter.
+        made: Folder, empty.
+        dtype: What the weights are cast to, once.
+        tell: Told how far it is.
+        max_shard_size: Of one file of weights.
+
+    Raises:
+        EngineError: Base or adapter cannot be loaded, or a merged weight is not finite.
+    """
     import torch
 
     from engine.export.loading import DTYPES, load_base, put_on
 
-    tell(Progress(f"loading {request['base_name']}"))
     with torch.no_grad():
         model = put_on(load_base(parts), parts)
-        merge_layers(model, DTYPES[request["dtype"]], tell)
+        merge_layers(model, DTYPES[dtype], tell)
         merged = model.merge_and_unload()
-        _cast(merged, DTYPES[request["dtype"]])
+        _cast(merged, DTYPES[dtype])
         del model
     gc.collect()
     total = sum(parameter.nbytes for parameter in merged.parameters())
@@ -114,7 +125,7 @@ def _merge(parts: Any, request: dict[str, Any], made: Path, tell: Tell) -> None:
     from transformers import GenerationConfig
 
     merged.generation_config = GenerationConfig()
-    merged.save_pretrained(made, max_shard_size=request["max_shard_size"])
+    merged.save_pretrained(made, max_shard_size=max_shard_size)
     (made / "generation_config.json").unlink(missing_ok=True)
     tell(Progress("writing", total, total, "bytes"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +15,11 @@ from engine.config.check import Setting
 from engine.config.load import GivenConfig, load
 from engine.config.resolved import ResolvedConfig, Source, read_sources
 from engine.config.yaml_text import read_file
-from engine.errors import CheckpointError, ConfigError, NotFound, UsageError
+from engine.errors import CheckpointError, ConfigError, NotFound, UsageError, WorkspaceError
 from engine.runs import checkpoints, provenance
 from engine.runs.directory import RunDirectory
-from engine.runs.promotion import promoted
-from engine.runs.provenance import ADAPTER_WEIGHTS, AdapterSource, ModelSource
+from engine.runs.promotion import LATEST, promoted
+from engine.runs.provenance import ADAPTER_WEIGHTS, AdapterSource, DataFile, ModelSource
 from engine.spec import BaseChanged, BaseMissing, LocalModel, local_model, prove_base
 from engine.weights import read_json
 from engine.workspace import Workspace
@@ -36,7 +37,7 @@ class Start:
     """What was named; `base` is proven."""
     source: AdapterSource
     lora: Mapping[str, Any]
-    """The settings of `lora` that it has, by key."""
+    """The settings of `lora` that it has, by key; empty where it is merged, since the new adapter is another one."""
 
     @property
     def parent(self) -> str | None:
@@ -104,6 +105,8 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     named = given.settings.get(ADAPTER)
     if named is None or named.value is None or not isinstance(named.value, str):
         return given, None
+    if nothing_earlier(workspace, named.value):
+        return given, None
     base = given.settings.get("model.name")
     written = base.value if base is not None and not base.preset and isinstance(base.value, str) else None
     model = _named(workspace, named.value, written)
@@ -115,7 +118,9 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     revision = given.settings.get("model.revision")
     own = _model_settings(workspace, source, model, base, revision)
     adapter = read_adapter(model.adapter)
-    lora = _lora_settings(adapter)
+    mode = given.settings.get("model.adapter_mode")
+    merges = mode is not None and mode.value == "merge"
+    lora = _lora_settings(adapter) if not merges else {}
     problems = [
         f"{key} is {setting.value!r}, but the adapter {model.label} has {lora[key]!r} ({setting.place})"
         for key, setting in given.settings.items()
@@ -135,6 +140,36 @@ def _same(written: object, own: object) -> bool:
     if isinstance(written, list) and isinstance(own, list):
         return sorted(map(str, written)) == sorted(map(str, own))  # of modules, in any order
     return written in ("auto", own)
+
+
+def nothing_earlier(workspace: Workspace, adapter: str | None) -> bool:
+    """Return whether `adapter` is the newest of a chain that has not begun: then a run begins from the base."""
+    return adapter == LATEST and not os.path.lexists(workspace.models / LATEST)
+
+
+def earlier_data(workspace: Workspace, start: Start | None) -> list[DataFile]:
+    """Return the training files of the run that an adapter is from, and of those before it, as role "replay".
+
+    A run that is gone, or of another workspace, ends the chain.
+    """
+    found: dict[str, DataFile] = {}
+    parent = start.parent if start is not None else None
+    seen: set[str] = set()
+    while parent is not None and parent not in seen:
+        seen.add(parent)
+        try:
+            where = provenance.read_provenance(RunDirectory(workspace.runs / parent))
+        except WorkspaceError:
+            break
+        for file in where.files("train"):
+            found.setdefault(file.path, replace(file, role="replay"))
+        parent = where.parent
+    return list(found.values())
+
+
+def replayed_rows(share: float, num_new: int, num_earlier: int) -> int:
+    """Return how many earlier rows are mixed in: a share of the new ones, and no more than there are."""
+    return min(num_earlier, round(share * num_new))
 
 
 def told(resolved: ResolvedConfig, start: Start | None) -> ResolvedConfig:

@@ -49,7 +49,7 @@ def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) ->
     validation: dict[str, str] = {}
     for file in files:
         name = file.role.partition(":")[2]
-        if file.role != "train":  # a set may be several files
+        if file.role.startswith("validation:"):  # a set may be several files
             validation[f"{name} {len(validation) + 1}" if name in validation else name] = file.path
     return Asked(
         train=tuple(file.path for file in files if file.role == "train"),

@@ -26,7 +26,7 @@ from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
 from engine.hardware.memory import Batch, estimate
 from engine.hardware.model_shape import NotEstimated, find_shape
-from engine.launch.continuing import Start, starting_adapter, told
+from engine.launch.continuing import Start, earlier_data, replayed_rows, starting_adapter, told
 from engine.launch.examined import examine_run
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
@@ -102,6 +102,8 @@ def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = No
     _require_reporters(config)
     model = workspace.model(config.model.name)
     data = list(_checked_files(workspace, config, {} if known is None else known))
+    if config.data.replay:
+        data += _still_there(earlier_data(workspace, start))
     facts = _facts(workspace, config, model, data)
     return Settled(told(resolve(given, facts, workspace), start), data, model, facts, config.model.name, start)
 
@@ -252,14 +254,32 @@ def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Ite
             yield known[key]
 
 
+def _still_there(files: list[DataFile]) -> list[DataFile]:
+    """Return the files of earlier runs as they are now.
+
+    Raises:
+        NotFound: One is gone.
+    """
+    for file in files:
+        if not os.path.isfile(file.path):
+            raise NotFound(
+                f"data.replay needs {file.path}, which an earlier run was trained on, and it is gone.",
+                remedy="Put it back, or set data.replay: 0.",
+            )
+    return files
+
+
 def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Facts:
     limit = config.data.limit
     kind, bfloat16 = best_device()
     entry = catalogue(workspace).get(config.model.name)
     shape = _model_shape(model)
-    types, prompts = _validation_facts([file for file in data if file.role != "train"], config.data.mapping)
+    types, prompts = _validation_facts(
+        [file for file in data if file.role.startswith("validation:")], config.data.mapping
+    )
     method = method_of(config)
     num_examples = sum(min(f.rows, limit or f.rows) for f in data if f.role == "train")
+    num_examples += replayed_rows(config.data.replay, num_examples, sum(f.rows for f in data if f.role == "replay"))
     types_to_learn = _trained_types(data, config) if method.needs else None
     if types_to_learn is not None:
         _require_types(config, types_to_learn)

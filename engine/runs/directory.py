@@ -71,6 +71,11 @@ class RunDirectory:
         return self.path / "start"
 
     @property
+    def base(self) -> Path:
+        """Base and earlier adapter as one model, where `model.adapter_mode` is merge: what its checkpoints stand on."""
+        return self.path / "base"
+
+    @property
     def best(self) -> Path:
         """The adapter with the best value of `saving.best_metric` so far; complete and loadable."""
         return self.path / "best"

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, is_optimizer_fi
 from engine.runs.directory import RunDirectory, whoami
 from engine.runs.entries import CheckpointEntry, sizes_in
 from engine.runs.plan import Action, Plan, size_text
+from engine.runs.provenance import read_provenance, standing_base
 from engine.workspace import BUILT_IN, Workspace
 
 LATEST, PREVIOUS = "latest", "previous"
@@ -194,7 +196,7 @@ def _copy(action: Action, partial: Path) -> None:
                 f"{name} of {action.path.name} differs from its hash, so nothing was promoted.",
                 remedy="Choose another checkpoint of the run.",
             )
-    origin = {
+    origin: dict[str, Any] = {
         "from": f"{action.run}@{action.path.name}" if action.run else str(action.path),
         "run": action.run or None,
         "run_id": action.run_id or None,
@@ -205,6 +207,8 @@ def _copy(action: Action, partial: Path) -> None:
     }
     if action.run:  # says which base it is for, proven by hash or commit
         run = action.path.parent if action.path.name in ("best", "final") else action.path.parent.parent
+        where = RunDirectory(run)
+        origin["base"] = asdict(standing_base(where, read_provenance(where)))
         shutil.copyfile(run / PROVENANCE, partial / PROVENANCE)
         (partial / PROVENANCE).chmod(0o600)
     _write(partial / PROMOTED, json.dumps(origin, indent=2) + "\n")

@@ -27,6 +27,8 @@ from engine.runs.directory import RunDirectory
 PACKAGES = ("ftconsole", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
 _DECIDING = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MERGE_RECORD = "earlier.json"
+"""In a run's `base/`: which adapter was merged into which model, and the fingerprint of what came out."""
 _SAMPLED_BYTES = 1 << 20
 
 
@@ -161,6 +163,17 @@ def read_provenance(run: RunDirectory) -> Provenance:
             f"{run.provenance} cannot be read: {error}.",
             remedy="Restore it from a backup, or start a new run from the same run.yaml.",
         ) from error
+
+
+def standing_base(run: RunDirectory, where: Provenance) -> ModelSource:
+    """Return what the checkpoints of a run stand on: its base model, or its own copy with earlier learning in it."""
+    if not (run.base / "config.json").is_file():
+        return where.model
+    try:
+        fingerprint = json.loads((run.base / MERGE_RECORD).read_bytes()).get("fingerprint", "")
+    except (OSError, ValueError, AttributeError):
+        fingerprint = ""
+    return ModelSource(f"runs/{run.name}/base", "folder", str(run.base), str(fingerprint))
 
 
 def data_file(role: str, given: str, path: Path, rows: int) -> DataFile:

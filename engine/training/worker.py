@@ -21,12 +21,12 @@ from engine.data.doctor import examine_files
 from engine.data.preparing import users_cache
 from engine.data.rows import Row, read_rows
 from engine.data.templates import local_folder
-from engine.errors import NothingToLearn
+from engine.errors import EngineError, NothingToLearn
 from engine.launch.examined import asked_about
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
-from engine.training import behaviour, loading
+from engine.training import behaviour, earlier, loading
 from engine.training.best import Best
 from engine.training.building import build_trainer
 from engine.training.control import Control
@@ -81,8 +81,16 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         )
     reporter.enter("loading", config.model.name)
     commit = _base_commit(provenance, resume_from)
-    loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
-    continued = provenance.adapter is not None
+    merged = earlier.merges(config, provenance)
+    continued = provenance.adapter is not None and not merged
+    if merged:
+        base = earlier.merged_base(run, config, provenance, commit, reporter, control)
+        reporter.enter("loading", f"{config.model.name} and what was learned before")
+        loaded = loading.load(resolved, str(base), device)
+    else:
+        loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
+    if resume_from is None:
+        earlier.tell_of_it(run, config, provenance, reporter)
     if continued:
         loaded.model = loading.with_adapter(loaded.model, run.start)
     control.hear_before_training(_resumed_step)
@@ -92,6 +100,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         _warn_of_changed_files(provenance, reporter)
         _refuse_wasted(config, provenance)
     train = _read_split("train", provenance, config, limit=config.data.limit)
+    train.rows += earlier.replay(config, provenance, len(train.rows))
     validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]
     if "template-refuses" in config.data.accept:
         for split in (train, *validation):
@@ -182,6 +191,11 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         reporter.enter("saving", "final")
         trainer.save_adapter(run.final, "final")
         _write_results(trainer)
+        if saving.promote is not None:
+            try:
+                earlier.promote(run, saving.promote, reporter)
+            except EngineError as error:
+                reporter.warn(error.code, f"The result was not copied to models/: {error.message}", error.remedy)
         detail = observation.ended_early
         if asked:
             try:
