@@ -27,8 +27,8 @@ from engine.runs.directory import RunDirectory
 PACKAGES = ("ftconsole", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
 _DECIDING = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-MERGE_RECORD = "earlier.json"
-"""In a run's `base/`: which adapter was merged into which model, and the fingerprint of what came out."""
+MERGE_RECORD = "base.json"
+"""Beside a run's `base/`: which adapter was merged into which model, and the fingerprint of what came out."""
 _SAMPLED_BYTES = 1 << 20
 
 
@@ -170,7 +170,7 @@ def standing_base(run: RunDirectory, where: Provenance) -> ModelSource:
     if not (run.base / "config.json").is_file():
         return where.model
     try:
-        fingerprint = json.loads((run.base / MERGE_RECORD).read_bytes()).get("fingerprint", "")
+        fingerprint = json.loads((run.path / MERGE_RECORD).read_bytes()).get("fingerprint", "")
     except (OSError, ValueError, AttributeError):
         fingerprint = ""
     return ModelSource(f"runs/{run.name}/base", "folder", str(run.base), str(fingerprint))

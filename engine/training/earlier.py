@@ -1,8 +1,8 @@
 """What was learned before goes into a run: an adapter to train further, or one merged into the run's own base.
 
 Merging at every session is how the continual-learning workflow keeps what was learned: the next adapter cannot
-overwrite what is no longer in an adapter. The merged base is written once, into the run, so that each of its checkpoints
-stands on a model that is there, whatever becomes of the run before.
+overwrite what is no longer in an adapter. The merged base is written once, into the run, so that each of its
+checkpoints stands on a model that is there, whatever becomes of the run before.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def merged_base(
 
     target = run.base
     if (target / "config.json").is_file():
+        _record(run, provenance)
         return target
     where = f"what was learned before, into {config.model.name}"
     reporter.enter("merging", where)
@@ -98,15 +99,28 @@ def merged_base(
             dtype = dtype if dtype in ("float32", "float16") else "bfloat16"
             merge_weights(parts, made, dtype, tell, max_shard_size=_SHARD)
             carry(base_folder(model) or made, None, made, chat_template=config.model.chat_template)
-            record = {
-                "base": provenance.model.given, "adapter": provenance.adapter.given, "run": provenance.adapter.run,
-                "sha256": provenance.adapter.sha256, "dtype": dtype, "fingerprint": folder_fingerprint(made),
-            }  # fmt: skip
-            (made / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             for path in (made, *made.rglob("*")):
                 path.chmod(0o700 if path.is_dir() else 0o600)
         put(made, target)
+    _record(run, provenance)
     return target
+
+
+def _record(run: RunDirectory, provenance: Provenance) -> None:
+    """Write what the merged base is of, unless it is written: the worker may have been killed in between."""
+    file = run.path / MERGE_RECORD
+    if file.is_file() or provenance.adapter is None:
+        return
+    adapter = provenance.adapter
+    record = {
+        "base": provenance.model.given, "adapter": adapter.given, "run": adapter.run, "sha256": adapter.sha256,
+        "fingerprint": folder_fingerprint(run.base),
+    }  # fmt: skip
+    with writing(file):
+        beside_it = file.with_name(f".{file.name}")
+        beside_it.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        beside_it.chmod(0o600)
+        beside_it.replace(file)
 
 
 def replay(config: RunConfig, provenance: Provenance, num_new: int) -> list[Row]:
