@@ -208,7 +208,8 @@ def _copy(action: Action, partial: Path) -> None:
     if action.run:  # says which base it is for, proven by hash or commit
         run = action.path.parent if action.path.name in ("best", "final") else action.path.parent.parent
         where = RunDirectory(run)
-        origin["base"] = asdict(standing_base(where, read_provenance(where)))
+        with contextlib.suppress(WorkspaceError):  # one that cannot be read proves no base; its name is in the adapter
+            origin["base"] = asdict(standing_base(where, read_provenance(where)))
         shutil.copyfile(run / PROVENANCE, partial / PROVENANCE)
         (partial / PROVENANCE).chmod(0o600)
     _write(partial / PROMOTED, json.dumps(origin, indent=2) + "\n")

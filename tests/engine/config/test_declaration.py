@@ -37,6 +37,7 @@ def test_auto_is_taken_exactly_where_it_is_said() -> None:
         "model.revision",
         "model.chat_template",
         "model.adapter",
+        "saving.promote",
     }
     for setting in settings().values():
         if setting.key not in free_text:
