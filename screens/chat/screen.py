@@ -422,7 +422,11 @@ class ChatScreen(ConsoleScreen):
             self.notify(_WAIT, severity="warning")
             return
         self._composer.asked.append(message.text)
-        turn = self.talk.conversation.say(message.text)
+        try:
+            turn = self.talk.conversation.say(message.text)
+        except EngineError:
+            self._composer.text = message.text  # it could not be written down, and is not lost for that
+            raise
         for column in self._columns.values():
             column.at_end = True
         self.ask(turn.id, SIDES)

@@ -232,6 +232,18 @@ async def test_an_answer_is_copied_as_it_came(tmp_path: Path, monkeypatch: pytes
         assert copied == [f"**See** {address}"]
 
 
+async def test_a_question_that_cannot_be_kept_stays_in_the_line(tmp_path: Path) -> None:
+    (tmp_path / "chats").write_text("no folder")
+    async with AsyncExitStack() as stack:
+        *_, subject = await two(stack, [says("One.")], [says("Two.")])
+        app = console_on(tmp_path, subject)
+        async with app.run_test(size=SIZE) as pilot:
+            await ask(pilot, "Who?")
+            await until(pilot, lambda: chat(app).failures, "the sentence")
+            assert chat(app).failures[0].code != "bug"
+            assert chat(app).query_one(Composer).text == "Who?"
+
+
 async def test_sampling_is_a_form_that_refuses_what_cannot_be(tmp_path: Path) -> None:
     app = console(a_talk(("Who?", "Tolstoy.", "Tolstoi.")))
     async with app.run_test(size=SIZE) as pilot:
