@@ -16,14 +16,16 @@ from typing import Any
 from engine import child
 from engine.data.row import Row
 from engine.data.rows import read_rows
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, EngineError, UsageError
 from engine.evaluation.asking import Asking, replies
 from engine.evaluation.kept import KeptReplies, fingerprint
 from engine.evaluation.refusal import RULES, Rules
 from engine.evaluation.temporal import KINDS, Report, report
+from engine.events import BehaviourMeasured, json_number
 from engine.journal import write_error
 from engine.runs.checkpoints import sha256
 from engine.runs.directory import RunDirectory
+from engine.runs.follow import tail
 from engine.runs.provenance import read_provenance
 from engine.spec import Endpoint, LocalModel
 from engine.workspace import Workspace
@@ -199,6 +201,12 @@ class Result:
     scores: Mapping[str, float]
     grade: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form; numbers that JSON cannot hold are texts."""
+        scores = {name: json_number(value) for name, value in self.scores.items()}
+        return {"suite": self.suite, "created": self.created, "grade": self.grade, "scores": scores,
+                "path": str(self.path)}  # fmt: skip
+
 
 def results_of(run: RunDirectory, checkpoint: str) -> list[Result]:
     """Return the results kept of one checkpoint of a run, newest first. What cannot be read is passed over."""
@@ -212,6 +220,21 @@ def results_of(run: RunDirectory, checkpoint: str) -> list[Result]:
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
     return sorted(found, key=lambda one: one.created, reverse=True)
+
+
+def measured_after(run: RunDirectory) -> BehaviourMeasured | None:
+    """Return what was measured of a run's `final` when training had ended; None where nothing was.
+
+    It is the last thing a run says but for its end, so the end of the log is enough. Replies are kept beside
+    (`after.jsonl`): where there are none the log is not opened.
+    """
+    if not (run.evaluations / "after.jsonl").is_file():
+        return None
+    try:
+        said = [record.event for record in tail(run.events)]
+    except EngineError:
+        return None
+    return next((one for one in reversed(said) if isinstance(one, BehaviourMeasured) and one.when == "after"), None)
 
 
 def _of_its_run(workspace: Workspace, model: LocalModel | Endpoint) -> list[Path]:

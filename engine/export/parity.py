@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from engine.errors import NotFound, UsageError, WorkspaceError
+from engine.events import number_from_json
 from engine.export.beside import beside, put
 from engine.export.merge import merge, parts_of, plan_merge
 from engine.export.progress import Cancelled, Tell, never, run, silent
@@ -25,6 +26,7 @@ from engine.weights import read_json
 _Pair: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """What the reference and a form made of one prompt."""
 Verdict: TypeAlias = Literal["same", "close", "different"]
+_VERDICTS = get_args(Verdict)
 PROMPTS = (
     "What is 2+2?",
     "Who wrote Romeo and Juliet?",
@@ -204,7 +206,39 @@ def record_of(path: Path) -> Path:
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return the record beside a form, as `Proof.as_dict`; None where there is none."""
     found = read_json(record_of(path))
-    return found if found.get("verdict") in ("same", "close", "different") else None
+    return found if found.get("verdict") in _VERDICTS else None
+
+
+def forms_in(record: Mapping[str, Any]) -> tuple[FormProof, ...]:
+    """Return the forms that a record tells of. It may be anybody's: what is none of a form or check is passed over."""
+    forms = record.get("forms")
+    return tuple(
+        FormProof(
+            path=str(one["path"]),
+            kind="gguf" if one.get("kind") == "gguf" else "merged",
+            type=str(one.get("type") or ""),
+            verdict=one["verdict"],
+            checks=tuple(_checks_in(one)),
+            equal_answers=_count(one.get("equal_answers")),
+            num_prompts=_count(one.get("num_prompts")),
+            max_abs=number_from_json(one.get("max_abs")),
+            mean_kl=number_from_json(one.get("mean_kl")),
+            argmax_agreement=number_from_json(one.get("argmax_agreement")),
+        )
+        for one in (forms if isinstance(forms, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("path"), str) and one.get("verdict") in _VERDICTS
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _checks_in(form: Mapping[str, Any]) -> Iterator[Check]:
+    checks = form.get("checks")
+    for one in checks if isinstance(checks, list) else ():
+        if isinstance(one, dict) and isinstance(one.get("passed"), bool) and isinstance(one.get("name"), str):
+            yield Check(one["name"], one["passed"], str(one.get("said") or ""))
 
 
 def _request(path: Path) -> dict[str, Any]:

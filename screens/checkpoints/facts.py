@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from engine.runs.entries import CheckpointEntry
 from engine.runs.summary import age_text
 from screens.checkpoints.columns import FIGURES, number, signs
 from screens.checkpoints.reading import Details
 from screens.checkpoints.rows import Row, best_of, judged_best
-from screens.checkpoints.verdicts import verdict_rows
+from screens.checkpoints.verdicts import behaviour_rows, evaluation_rows, verdict_rows
 from tui.display import plain, truncate
 from tui.widgets.cells import Piece, length
 from tui.widgets.chart.glyphs import GlyphSet
@@ -80,8 +80,10 @@ def _of_checkpoint(
     rows += _labelled("size", _sizes(checkpoint), width)
     rows += _labelled("written", _written(checkpoint, now), width)
     if details is not None:
-        if details.parity:
-            rows += verdict_rows(details.parity, width, _LABEL, ascii_only=glyphs == "ascii")
+        rows += evaluation_rows(details.evaluations, width, _LABEL)
+        if details.behaviour is not None:
+            rows += behaviour_rows(details.behaviour, width, _LABEL)
+        rows += verdict_rows(details.parity, width, _LABEL, ascii_only=glyphs == "ascii")
         rows += _files(details, width)
     rows += _labelled("path", [[(plain(str(checkpoint.path), limit=400), " ")]], width)
     return rows
@@ -249,8 +251,3 @@ def _told(sign: str, style: str, pieces: Sequence[Piece], width: int, indent: in
 def texts(rows: Sequence[Sequence[Piece]]) -> str:
     """Return rows as plain text."""
     return "\n".join("".join(text for text, _ in row).rstrip() for row in rows)
-
-
-def scores(found: Mapping[str, float]) -> list[list[Piece]]:
-    """Return what an evaluation has found, one group for each score."""
-    return [[(f"{plain(name, limit=40)} ", "m"), (number(value, 3, 10), "v")] for name, value in found.items()]

@@ -1,18 +1,21 @@
-"""What is told of one checkpoint besides its row: its files, what it was proven to be. For a thread."""
+"""What is told of one checkpoint besides its row: files, proofs of parity, evaluations. For a thread."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.runs.checkpoints import read_checkpoint
+from engine.runs.directory import RunDirectory
 from engine.runs.entries import CheckpointEntry
 
-_MOST_BYTES = 4 << 20
-"""Of a file of verdicts. They take some kB; what is bigger is not one."""
+if TYPE_CHECKING:
+    from engine.evaluation.evaluate import Result
+    from engine.events import BehaviourMeasured
+    from engine.export.parity import FormProof
+
 _FILES = 400
 
 
@@ -32,9 +35,12 @@ class Details:
 
     key: tuple[str, str]
     files: Sequence[File] = ()
-    behaviour: Mapping[str, Any] = field(default_factory=dict)
-    parity: Mapping[str, Any] = field(default_factory=dict)
-    """`parity.json` as it is."""
+    parity: Sequence[FormProof] = ()
+    """The forms of it that were proven last."""
+    evaluations: Sequence[Result] = ()
+    """The newest first."""
+    behaviour: BehaviourMeasured | None = None
+    """As its run measured it after training; of `final` alone."""
 
 
 def read_details(key: tuple[str, str], checkpoint: CheckpointEntry) -> Details:
@@ -44,7 +50,26 @@ def read_details(key: tuple[str, str], checkpoint: CheckpointEntry) -> Details:
     for name, about in sorted(found.files.items())[:_FILES] if found is not None else ():
         size = about.get("size")
         files.append(File(name, size if isinstance(size, int) else 0, _size(checkpoint.path / name)))
-    return Details(key, tuple(files), parity=_json(checkpoint.path / "parity.json"))
+    evaluations, behaviour = _evaluated(checkpoint)
+    return Details(key, tuple(files), _parity(checkpoint.path), evaluations, behaviour)
+
+
+def _parity(folder: Path) -> Sequence[FormProof]:
+    if not (folder / "parity.json").is_file():
+        return ()
+    from engine.export.parity import forms_in, read_record  # 0.1 s, and most checkpoints were proven nothing
+
+    return forms_in(read_record(folder) or {})
+
+
+def _evaluated(checkpoint: CheckpointEntry) -> tuple[Sequence[Result], BehaviourMeasured | None]:
+    alone = checkpoint.name in ("best", "final")
+    run = RunDirectory(checkpoint.path.parent if alone else checkpoint.path.parent.parent)
+    if not checkpoint.run or not run.evaluations.is_dir():
+        return (), None
+    from engine.evaluation.evaluate import measured_after, results_of  # 0.2 s, and most were asked nothing
+
+    return results_of(run, checkpoint.name), measured_after(run) if checkpoint.name == "final" else None
 
 
 def _size(path: Path) -> int | None:
@@ -52,13 +77,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except (OSError, ValueError):
         return None
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return {}
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -300,6 +300,7 @@ class CheckpointsScreen(ConsoleScreen):
     @on(events.ScreenResume)
     def _look_again(self) -> None:
         self._again.set()
+        self._due.set()  # an evaluation elsewhere changes no checkpoint's folder
         self.post_message(self.Changed())
 
     @on(Changed)

@@ -41,6 +41,20 @@ def test_every_run_is_listed_with_its_checkpoints(cli: CommandLine, run: RunDire
     assert [one["name"] for one in told["checkpoints"]][:2] == ["best", "checkpoint-30"]
 
 
+def test_what_a_checkpoint_was_evaluated_to_be_is_data(cli: CommandLine, run: RunDirectory) -> None:
+    run.evaluations.mkdir(exist_ok=True)
+    kept = {"created": "2026-11-28T10:00:00+00:00", "scores": {"retain_answered": {"value": 0.9}}, "grade": "excellent"}
+    result = run.evaluations / "temporal-best-0a1b2c3d.json"
+    result.write_text(json.dumps(kept))
+    wanted = {"suite": "temporal", "created": kept["created"], "grade": "excellent", "scores": {"retain_answered": 0.9},
+              "path": str(result)}  # fmt: skip
+    (told,) = cli("checkpoints", "--json").json
+    assert [one["evaluations"] for one in told["checkpoints"]] == [[wanted], [], [], []]
+    assert [one["behaviour"] for one in told["checkpoints"]] == [None] * 4
+    (best,) = cli("checkpoints", "voice-1", "--filter", "best", "--sort", "name", "--json").json[:1]
+    assert best["evaluations"] == [wanted]
+
+
 def test_a_list_is_sorted_filtered_and_verified(cli: CommandLine, run: RunDirectory) -> None:
     weights = run.checkpoints / "checkpoint-20" / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
