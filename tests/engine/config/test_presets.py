@@ -56,6 +56,22 @@ def test_the_preset_for_small_data_leaves_what_follows_from_the_data_to_it() -> 
     assert {config.lora.r, config.lora.lora_alpha, config.data.max_length, config.training.num_train_epochs} == {"auto"}
 
 
+def test_sessions_of_continual_learning_stand_on_each_other() -> None:
+    config = preset("continual-learning").check()
+    assert (config.model.adapter, config.model.adapter_mode, config.saving.promote) == ("latest", "merge", "latest")
+    assert {config.lora.r, config.lora.lora_alpha, config.data.max_length, config.training.num_train_epochs} == {"auto"}
+    assert config.training.activation_checkpointing is True
+
+
+def test_both_stages_of_instruction_and_preference_stop_when_nothing_falls_any_more() -> None:
+    first, second = preset("freethought-sft").check(), preset("freethought-dpo").check()
+    assert (first.method.name, second.method.name) == ("sft", "dpo")
+    assert first.model.name == second.model.name
+    for config in (first, second):
+        assert config.early_stopping.armed
+        assert (config.early_stopping.criterion, config.early_stopping.minimum_exposure) == ("drop", 1.0)
+
+
 def test_a_development_run_is_one_epoch_in_4_bits_over_the_small_file() -> None:
     config = preset("retain-unlearn-dev").check()
     assert config.data.train == [config.data.dev] == ["datasets/dev/dev_subset.jsonl"]
@@ -83,6 +99,7 @@ def test_a_variant_differs_in_what_its_name_says(name: str, other: str, keys: se
     ("name", "gigabytes"),
     [
         ("freethought-sft", 12),
+        ("freethought-dpo", 12),
         ("retain-unlearn-4bit", 8),
         ("retain-unlearn", 16),
         ("size-0.5b", 8),
