@@ -64,7 +64,9 @@ def test_sessions_of_continual_learning_stand_on_each_other() -> None:
 
 
 def test_both_stages_of_instruction_and_preference_stop_when_nothing_falls_any_more() -> None:
-    first, second = preset("freethought-sft").check(), preset("freethought-dpo").check()
+    first, second = (
+        preset(f"freethought-{stage}").override(["data.train=a.jsonl"]).check() for stage in ("sft", "dpo")
+    )
     assert (first.method.name, second.method.name) == ("sft", "dpo")
     assert first.model.name == second.model.name
     for config in (first, second):
