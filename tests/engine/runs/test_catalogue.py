@@ -148,6 +148,23 @@ def test_what_was_read_is_remembered_and_what_changed_is_read_anew(run: RunDirec
     assert now == {30: (None, ("eval_loss",)), 20: ("adapter_config.json is missing", ()), 10: (None, ())}
 
 
+def test_what_is_remembered_is_in_the_order_of_the_list_and_written_only_when_something_changed(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    for step, where in ((9, ""), (10, ""), (9, "best"), (10, "final")):
+        save(run, step, run.path / where if where else None)
+    first = read(run, tmp_path)
+    (file,) = (tmp_path / "cache").iterdir()
+    written = file.stat().st_ino
+    assert read(run, tmp_path) == first
+    assert file.stat().st_ino == written
+    assert [one.name for one in first.runs[0].checkpoints] == ["best", "final", "checkpoint-10", "checkpoint-9"]
+    (run.checkpoints / "checkpoint-9" / "adapter_config.json").unlink()
+    again = read(run, tmp_path)
+    assert [one.fault is None for one in again.runs[0].checkpoints] == [True, True, True, False]
+    assert file.stat().st_ino != written
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 7}', b'{"version": [1], "runs": 3}', b"[" * 90_000])
 def test_a_damaged_memory_is_none(run: RunDirectory, tmp_path: Path, content: bytes) -> None:
     save(run, 10)
