@@ -55,6 +55,8 @@ class TextArrived:
     side: Side
     text: str
     """What is new, as it came: it goes through `tui.display` before it is shown."""
+    pieces: int = 1
+    """How many tokens, or what a server sends as one, came together."""
 
 
 @dataclass(frozen=True, slots=True)

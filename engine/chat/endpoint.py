@@ -19,6 +19,7 @@ from engine.chat.address import Address, parse_address
 from engine.chat.asking import AnswerFailed, AnswerFinished, Progress, Question, Said, Side, StopReason, TextArrived
 from engine.chat.keys import Key, find_key
 from engine.chat.lmstudio import api_address, server_address
+from engine.chat.pacing import Pace
 from engine.chat.refusals import Asked, broken_off, failure, optional_parameter, reply_of_status
 from engine.errors import EndpointError, EngineError
 
@@ -201,37 +202,118 @@ async def _read(
         async for said in _at_once(connection, answer, kind, stopping, patience, asked):
             yield said
         return
-    chunks = aiter(connection.stream)
-    while True:
-        waits = patience.first_seconds if answer.first is None else patience.between_seconds
-        try:
-            chunk = await _until(anext(chunks, _END), stopping, waits, asked, answer)
-        except EngineError:
-            raise
-        except Exception as error:
-            raise failure(error, asked, num_tokens=answer.pieces) from error
-        if chunk is None:
-            yield answer.finished("stopped")
-            return
-        if chunk is _END:
-            break
-        try:
-            text = _take(chunk, answer)
-        except (AttributeError, TypeError, IndexError, KeyError) as error:
-            raise broken_off(asked, answer.pieces, "it sent something that is no part of an answer") from error
-        if text is None:
-            if answer.thinking and answer.pieces == 1:
-                yield Progress(answer.side, "the model thinks before it answers")
-        elif text:
-            yield TextArrived(answer.side, text)
-        if answer.pieces > 2 * max_tokens + 64 or answer.characters > _CHARACTERS_PER_TOKEN * max_tokens + _SLACK:
-            yield Progress(answer.side, f"{asked.server} does not keep to {max_tokens} tokens: the answer was ended")
-            yield answer.finished("length")
-            return
+    chunks = _Chunks(connection.stream)
+    try:
+        while True:
+            waits = patience.first_seconds if answer.first is None else patience.between_seconds
+            if not await _come(chunks, stopping, waits, asked, answer):
+                yield answer.finished("stopped")
+                return
+            texts: list[str] = []
+            before = answer.pieces
+            too_long = False
+            # What is wrong with a chunk is told after the text of those before it.
+            wrong: EngineError | None = None
+            for chunk in chunks.taken():
+                try:
+                    text = _take(chunk, answer)
+                except (AttributeError, TypeError, IndexError, KeyError):
+                    wrong = broken_off(asked, answer.pieces, "it sent something that is no part of an answer")
+                    break
+                if text is None:
+                    if answer.thinking and answer.pieces == 1:
+                        yield Progress(answer.side, "the model thinks before it answers")
+                elif text:
+                    texts.append(text)
+                too_long = answer.characters > _CHARACTERS_PER_TOKEN * max_tokens + _SLACK
+                too_long = too_long or answer.pieces > 2 * max_tokens + 64
+                if too_long:
+                    break
+            if texts:
+                yield TextArrived(answer.side, "".join(texts), answer.pieces - before)
+            if wrong is not None:
+                raise wrong
+            if too_long:
+                yield Progress(
+                    answer.side, f"{asked.server} does not keep to {max_tokens} tokens: the answer was ended"
+                )
+                yield answer.finished("length")
+                return
+            if chunks.ended:
+                break
+    finally:
+        await chunks.close()
+    if chunks.error is not None:
+        raise failure(chunks.error, asked, num_tokens=answer.pieces) from chunks.error
     yield _ending(answer, asked, done=b"[DONE]" in connection.transport.tail)
 
 
-_END: Any = object()
+class _Chunks:
+    """The chunks of a stream, read by a task of its own, to be taken several at a time."""
+
+    def __init__(self, stream: Any) -> None:
+        self.error: Exception | None = None
+        """What ended it too early."""
+        self._chunks: list[Any] = []
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read(stream))
+
+    @property
+    def ended(self) -> bool:
+        """Whether all there will be was taken."""
+        return self._reader.done() and not self._chunks
+
+    @property
+    def news(self) -> asyncio.Future[None]:
+        """Done when there is something to take, or it has ended."""
+        if self._news.done() and not self._chunks and not self._reader.done():
+            self._news = asyncio.get_running_loop().create_future()
+        return self._news
+
+    def taken(self) -> list[Any]:
+        """Return what has come since."""
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+    async def close(self) -> None:
+        """Read no further."""
+        self._reader.cancel()
+        # It is waited for, so that the connection is closed and no task is left behind.
+        await asyncio.wait({self._reader})
+
+    async def _read(self, stream: Any) -> None:
+        pace = Pace()
+        try:
+            pace.reads()
+            async for chunk in stream:
+                self._chunks.append(chunk)
+                if not self._news.done():
+                    self._news.set_result(None)
+                await pace.waits()
+                pace.reads()
+        except Exception as error:
+            self.error = error
+        finally:
+            if not self._news.done():
+                # In the turn after this one, when the task is over.
+                asyncio.get_running_loop().call_soon(self._tell_end)
+
+    def _tell_end(self) -> None:
+        if not self._news.done():
+            self._news.set_result(None)
+
+
+async def _come(
+    chunks: _Chunks, stopping: asyncio.Future[Any], seconds: float, asked: Asked, answer: _Answer
+) -> bool:
+    """Wait until chunks have come or the stream has ended; False where the user stopped it first."""
+    news = chunks.news
+    await asyncio.wait({news, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done() and not news.done():
+        return False
+    if not news.done():
+        raise _silent(seconds, asked, answer)
+    return True
 
 
 def _take(chunk: Any, answer: _Answer) -> str | None:
@@ -319,17 +401,21 @@ async def _until(
             return task.result()
         if stopping.done():
             return None
-        if answer is not None and answer.first is not None:
-            raise broken_off(asked, answer.pieces, f"nothing more came for {seconds:g} s")
-        raise EndpointError(
-            f"{asked.server} did not begin to answer within {seconds:g} s.",
-            remedy="Look whether it is loading the model or busy with other questions, then ask again.",
-        )
+        raise _silent(seconds, asked, answer)
     finally:
         if not task.done():
             task.cancel()
             # It is waited for, so that the connection is closed and no task is left behind.
             await asyncio.wait({task})
+
+
+def _silent(seconds: float, asked: Asked, answer: _Answer | None) -> EngineError:
+    if answer is not None and answer.first is not None:
+        return broken_off(asked, answer.pieces, f"nothing more came for {seconds:g} s")
+    return EndpointError(
+        f"{asked.server} did not begin to answer within {seconds:g} s.",
+        remedy="Look whether it is loading the model or busy with other questions, then ask again.",
+    )
 
 
 async def _connect(address: Address, key: Key | None, max_tokens: int, patience: Patience) -> _Connection:

@@ -237,7 +237,7 @@ class Session:
                 if side is None:
                     continue
                 if "text" in told:
-                    said.put_nowait(TextArrived(side, told["text"]))
+                    said.put_nowait(TextArrived(side, told["text"], told["pieces"]))
                     continue
                 resident.forget([told["row"]])
                 del waiting[told["row"]]

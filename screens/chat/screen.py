@@ -345,7 +345,7 @@ class ChatScreen(ConsoleScreen):
             return
         if isinstance(said, TextArrived):
             begins = coming.first is None
-            coming.take(said.text, self.clock())
+            coming.take(said.text, self.clock(), said.pieces)
             self._draw_soon(at_once=begins)
         elif isinstance(said, AnswerFinished | AnswerFailed):
             del self.talk.coming[said.side]

@@ -46,17 +46,22 @@ class Coming:
     _cleaner: StreamCleaner = field(default_factory=StreamCleaner)
 
     @property
+    def cut(self) -> bool:
+        """Whether more came than can be drawn."""
+        return self._came.tell() > CHARACTERS
+
+    @property
     def text(self) -> str:
         """All that came. Foreign."""
         return self._came.getvalue()
 
-    def take(self, text: str, now: float) -> None:
-        """Add what has come."""
+    def take(self, text: str, now: float, pieces: int = 1) -> None:
+        """Add what has come: text, of so many tokens."""
         if self.first is None:
             self.first = now
-        self.pieces += 1
+        self.pieces += pieces
         self._came.write(text)
-        if self._came.tell() <= CHARACTERS:
+        if not self.cut:
             self.shown.append(self._cleaner.feed(text))
 
 

@@ -149,7 +149,7 @@ class ComingRows:
             self._rows += tail[:-1]
             self._tail = _behind(self._tail, tail[:-1])
             tail = tail[-1:]
-        left_out = [[("… more than is shown while it comes", "m")]] if len(coming.shown) < coming.pieces else []
+        left_out = [[("… more than is shown while it comes", "m")]] if coming.cut else []
         said = wrapped([(coming_figures(coming, now, hidden=hidden), "m")], self.width)
         return [*self._rows, *tail, *left_out, *said]
 
