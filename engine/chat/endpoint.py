@@ -291,7 +291,7 @@ class _Chunks:
                     self._news.set_result(None)
                 await pace.waits()
                 pace.reads()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever ends it is told by `failure`, after the text that came
             self.error = error
         finally:
             if not self._news.done():
@@ -303,9 +303,7 @@ class _Chunks:
             self._news.set_result(None)
 
 
-async def _come(
-    chunks: _Chunks, stopping: asyncio.Future[Any], seconds: float, asked: Asked, answer: _Answer
-) -> bool:
+async def _come(chunks: _Chunks, stopping: asyncio.Future[Any], seconds: float, asked: Asked, answer: _Answer) -> bool:
     """Wait until chunks have come or the stream has ended; False where the user stopped it first."""
     news = chunks.news
     await asyncio.wait({news, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -88,6 +88,8 @@ class Column(FrameView):
         self.redraw()
 
     def _place(self, y: float) -> None:
+        if y == self.scroll_y == self.scroll_target_y:
+            return
         at_end = self.at_end
         self._placing = True
         self.scroll_to(y=y, animate=False, immediate=True, force=True)

@@ -11,6 +11,7 @@ Measured with four live charts, 10 steps/s, 2 Hz, truecolor: 6.0 kB/s with Textu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.control import Control
 from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
+from textual.geometry import Region
 from textual.strip import Strip
 
 
@@ -129,6 +131,21 @@ class FullUpdate(LayoutUpdate):
 
 class ThriftyCompositor(Compositor):
     """A screen takes it in its `__init__`: `self._compositor = ThriftyCompositor()`."""
+
+    def _get_renders(self, crop: Region | None = None) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        """Render of each widget the rows in `crop`, where Textual's renders all of them and drops the others.
+
+        Two rows that grow in a pane of forty cost forty rows otherwise, and as many of each container around it: 4 % of
+        a core at four drawings a second.
+        """
+        rows = crop or self.size.region
+        for widget, (region, clip) in self.visible_widgets.items():
+            if crop is not None and not crop.overlaps(clip):
+                continue
+            seen = clip.intersection(Region(clip.x, rows.y, clip.width, rows.height))
+            part = region.intersection(seen)
+            if part:
+                yield region, seen, widget.render_lines(part.translate((-region.x, -region.y)))
 
     def render_partial_update(self) -> ChopsUpdate | None:
         update = super().render_partial_update()

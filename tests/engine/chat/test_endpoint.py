@@ -49,7 +49,7 @@ def failure_of(said: list[Said]) -> EngineError:
 async def test_a_real_server_streams_a_whole_answer_with_its_figures(llama_server: Running) -> None:
     said = await said_by(At(llama_server.url))
     assert text_of(said) == "Leo Tolstoy wrote War and Peace."
-    assert len([each for each in said if isinstance(each, TextArrived)]) > 3
+    assert sum(each.pieces for each in said if isinstance(each, TextArrived)) > 3
     end = said[-1]
     assert isinstance(end, AnswerFinished)
     assert (end.reason, end.counted, end.side) == ("stop", "exactly", "left")
@@ -82,6 +82,24 @@ async def test_a_conversation_longer_than_the_context_is_told(llama_server: Runn
     error_ = failure_of(await said_by(At(llama_server.url), question("What is it? " * 600)))
     assert "longer than the context" in error_.message
     assert "Branch" in error_.remedy
+
+
+async def test_what_came_together_is_handed_on_together_and_counted_piece_by_piece() -> None:
+    together = b"".join(piece(f"{number} ") for number in range(1, 6))
+    async with scripted([SSE, together, piece(reason="stop"), DONE]) as server:
+        said = await said_by(At(server.url))
+    assert [each for each in said if isinstance(each, TextArrived)] == [TextArrived("left", "1 2 3 4 5 ", 5)]
+    end = said[-1]
+    assert isinstance(end, AnswerFinished)
+    assert (end.reason, end.num_tokens, end.counted) == ("stop", 5, "by-pieces")
+
+
+async def test_what_came_before_an_error_is_handed_on_before_it() -> None:
+    broken = piece("one ") + piece("two ") + b'data: {"error": {"message": "boom"}}\n\n'
+    async with scripted([SSE, broken]) as server:
+        said = await said_by(At(server.url))
+    assert text_of(said) == "one two "
+    assert "boom" in failure_of(said).message
 
 
 async def test_stopping_ends_the_answer_and_closes_the_connection() -> None:

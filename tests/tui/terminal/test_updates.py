@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import LayoutUpdate
+from textual.app import App, ComposeResult
 from textual.geometry import Region
+from textual.screen import Screen
 from textual.strip import Strip
+from textual.widgets import Static
 
-from tui.terminal.updates import PLAIN, FullUpdate, PartialUpdate, Pen, change, pen_of
+from tui.terminal.updates import PLAIN, FullUpdate, PartialUpdate, Pen, ThriftyCompositor, change, pen_of
 
 WIDTH, HEIGHT = 40, 8
 
@@ -118,3 +121,37 @@ def test_bold_that_ends_does_not_take_dim_with_it() -> None:
     assert change(dim, both) == "\x1b[1m"
     assert change(both, PLAIN) == "\x1b[0m"
     assert change(dim, dim) == ""
+
+
+async def test_of_a_widget_only_the_rows_that_are_sent_are_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thrifty(Screen[None]):
+        def __init__(self) -> None:
+            super().__init__()
+            self._compositor = ThriftyCompositor()
+
+        def compose(self) -> ComposeResult:
+            yield Static("\n".join("abcdefgh"))
+
+    class Shows(App[None]):
+        def on_mount(self) -> None:
+            self.push_screen(Thrifty())
+
+    async with Shows().run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        screen = pilot.app.screen
+        whole = screen._compositor.render_strips()
+        asked: list[Region] = []
+        render_lines = Static.render_lines
+
+        def noted(widget: Static, crop: Region) -> list[Strip]:
+            asked.append(crop)
+            return render_lines(widget, crop)
+
+        monkeypatch.setattr(Static, "render_lines", noted)
+        screen._compositor._dirty_regions.add(Region(0, 3, 4, 2))
+        update = screen._compositor.render_partial_update()
+        assert update is not None
+        assert [(crop.y, crop.height) for crop in asked] == [(3, 2)]
+        sent = ["".join(strip.text for strip in update.chops[y].values() if strip is not None) for y in (3, 4)]
+        assert sent == [whole[y].text for y in (3, 4)]
+        assert sent[0].strip() == "d"
