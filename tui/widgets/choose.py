@@ -140,7 +140,8 @@ class Chooser(Steady, ModalScreen["str | None"]):
     def _submit(self) -> None:
         text = self.query_one(Input).value.strip()
         at = self.query_one(OptionList).highlighted
-        changed = text and text != self._typed.strip()
+        # Where there is nothing to choose from, what stands in the line was proposed, and Enter takes it as it is.
+        changed = text and (text != self._typed.strip() or not self._listed)
         listed = self._listed[at].value if at is not None and at < len(self._listed) else None
         # What was typed in full counts more than what it happens to narrow the list to.
         if changed and not self._moved and self._problem_of is not None and self._problem_of(text) is None:
