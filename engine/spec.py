@@ -126,18 +126,27 @@ def find_spec(workspace: Workspace, text: str, *, base: str | None = None) -> Sp
         raise UsageError("That names no model.", remedy=_FORMS)
     if text == BASE:
         return Base(text)
-    if text.startswith(LM_STUDIO):
-        model = text.removeprefix(LM_STUDIO)
-        if not model.strip():
-            raise UsageError("lmstudio: names no model.", remedy="Write it as lmstudio:MODEL, as `lms ls` has it.")
-        return Endpoint(text, text, "lmstudio", "", model)
-    if _ADDRESS.match(text):
-        return _endpoint(text)
+    if (server := find_endpoint(text)) is not None:
+        return server
     named = _taken_apart(text)
     found = _in_runs(workspace, named) or _in_folders(workspace, text, named, base)
     if found is None:
         return _model(workspace, text, named)
     return found if base is None or found.run is None else _put_elsewhere(workspace, found, base)
+
+
+def find_endpoint(text: str) -> Endpoint | None:
+    """Return the model behind a server that `text` names; None where it is written as something else.
+
+    Raises:
+        UsageError: It is written as one, and is none.
+    """
+    if text.startswith(LM_STUDIO):
+        model = text.removeprefix(LM_STUDIO)
+        if not model.strip():
+            raise UsageError("lmstudio: names no model.", remedy="Write it as lmstudio:MODEL, as `lms ls` has it.")
+        return Endpoint(text, text, "lmstudio", "", model)
+    return _endpoint(text) if _ADDRESS.match(text) else None
 
 
 def local_model(workspace: Workspace, text: str, *, base: str | None = None) -> LocalModel:

@@ -1,7 +1,8 @@
-"""Prove that a fine-tuned model is the same in every form: adapter on base, merged folder, GGUF files. No torch here.
+"""Prove that a fine-tuned model is the same in every form: adapter on base, merged folder, GGUF files, a server's.
 
-Each form is asked the same prompts, greedily, in a process of its own. What decides is named: base, template, tokens of
-the prompts, the token that ends an answer, the beginning of the sequence, answers, logits.
+Each form is asked the same prompts, greedily, in a process of its own (a server from this one); no torch here. What
+decides is named: base, template, tokens of the prompts, the token that ends an answer, the beginning of the sequence,
+answers, logits.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
-from engine.errors import NotFound, UsageError, WorkspaceError
+from engine.errors import EngineError, NotFound, UsageError, WorkspaceError
 from engine.events import number_from_json
 from engine.export.beside import beside, put
 from engine.export.merge import merge, parts_of, plan_merge
 from engine.export.progress import Cancelled, Tell, never, run, silent
-from engine.spec import LocalModel, base_folder, prove_base
+from engine.export.proof import VERDICTS, Check, FormProof, Proof, around, first_difference
+from engine.export.server_form import ask_server, judge_server, not_asked
+from engine.spec import Endpoint, LocalModel, base_folder, prove_base
 from engine.weights import read_json
 
 _Pair: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """What the reference and a form made of one prompt."""
-Verdict: TypeAlias = Literal["same", "close", "different"]
-_VERDICTS = get_args(Verdict)
 PROMPTS = (
     "What is 2+2?",
     "Who wrote Romeo and Juliet?",
@@ -51,67 +51,9 @@ _FILE_TYPES = {0: "f32", 1: "f16", 7: "q8_0", 12: "q3_k_m", 14: "q4_k_s", 15: "q
                32: "bf16"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that has to be the same."""
-
-    name: Literal["base", "template", "prompt tokens", "beginning of sequence", "end of answer", "answers", "logits"]
-    passed: bool
-    said: str
-    """In a sentence: how far it holds, or the first divergence. Foreign text in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FormProof:
-    """One form, held against the reference."""
-
-    path: str
-    kind: Literal["merged", "gguf"]
-    type: str
-    """"float32", "q4_k_m" ...; empty where the file does not say."""
-    verdict: Verdict
-    """"same": every check passed, and all answers are equal; "close": it is the model, and rounding changes some
-    answers; "different": something is wrong."""
-    checks: tuple[Check, ...]
-    equal_answers: int
-    num_prompts: int
-    max_abs: float
-    """Largest difference of two logits over the reference's answers."""
-    mean_kl: float
-    argmax_agreement: float
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if not check.passed)
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """All forms of one model."""
-
-    model: str
-    base: str
-    base_fingerprint: str
-    created: str
-    prompts: tuple[str, ...]
-    answers: tuple[str, ...]
-    """Of the reference: the adapter on its base, in float32."""
-    forms: tuple[FormProof, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of all."""
-        found = {form.verdict for form in self.forms}
-        return "different" if "different" in found else "close" if "close" in found else "same"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"verdict": self.verdict, **asdict(self)}
-
-
 def prove(
     model: LocalModel,
-    against: Sequence[Path],
+    against: Sequence[Path | Endpoint],
     *,
     prompts: Sequence[str] = PROMPTS,
     max_new_tokens: int = 32,
@@ -124,7 +66,8 @@ def prove(
 
     Args:
         model: The reference, from `engine.spec.local_model`.
-        against: Merged folders and GGUF files; none: the model is merged for the proof, and that is thrown away.
+        against: Merged folders, GGUF files and servers; none: the model is merged for the proof, and that is thrown
+            away. A server is asked only when it is named.
         prompts: Questions by a user.
         max_new_tokens: Longest answer.
         allow_pickle: Whether weights in pickles may be read.
@@ -135,13 +78,15 @@ def prove(
         NotFound: A form is not there.
         UsageError: There are no prompts, or one is too long.
         BaseMissing, BaseChanged: As `engine.spec.prove_base`.
-        EngineError: A form cannot be loaded. That it says something else is no error.
+        EngineError: A form cannot be loaded. That it says something else is no error, and a server that does not
+            answer is a form with the verdict "not-asked".
     """
     if not prompts:
         raise UsageError("There are no prompts to ask.", remedy="One on each line of the file.")
-    for path in against:
+    files = [form for form in against if isinstance(form, Path)]
+    for path in files:
         if not path.exists():
-            raise NotFound(f"There is no {path}.", remedy="Name a merged folder or a .gguf file.")
+            raise NotFound(f"There is no {path}.", remedy="Name a merged folder, a .gguf file or a server.")
     base = prove_base(model)
     folder = base_folder(model)
     if folder is None:
@@ -149,12 +94,12 @@ def prove(
     if not against and model.adapter is None:
         raise UsageError(
             f"{model.label} is a whole model, and nothing was named to hold it against.",
-            remedy="Name a GGUF file or a folder with --against.",
+            remedy="Name a GGUF file, a folder or a server with --against.",
         )
     with tempfile.TemporaryDirectory(prefix="ftconsole-parity-") as place:
         kept = Path(place) / "logits"
         kept.mkdir()
-        forms = [path.absolute() for path in against]
+        forms = [form.absolute() if isinstance(form, Path) else form for form in against]
         if not forms:
             forms = [merge(plan_merge(model, Path(place) / "merged", dtype="float32", allow_pickle=allow_pickle),
                            tell=tell, cancelled=cancelled).path]  # fmt: skip
@@ -177,10 +122,17 @@ def prove(
             }
         )
         proven = []
-        for path in forms:
-            request = {"label": path.name, "reference": reference["asked"], **_request(path)}
-            found = ask(request)
-            proven.append(_judge(path, request["form"], reference, found, base.fingerprint))
+        for form in forms:
+            if isinstance(form, Path):
+                request = {"label": form.name, "reference": reference["asked"], **_request(form)}
+                found = ask(request)
+                proven.append(_judge(form, request["form"], reference, found, base.fingerprint))
+                continue
+            try:
+                said = ask_server(form, prompts, max_new_tokens, tell=tell, cancelled=cancelled)
+                proven.append(judge_server(form, reference, said))
+            except EngineError as error:
+                proven.append(not_asked(form, len(prompts), error))
     proof = Proof(
         model.label,
         base.given,
@@ -190,7 +142,7 @@ def prove(
         tuple(one["answer"] for one in reference["asked"]),
         tuple(proven),
     )
-    for path in against:
+    for path in files:
         _write(record_of(path), proof)
     if model.run is not None and model.adapter is not None:
         with contextlib.suppress(WorkspaceError):  # a run that may only be read is proven all the same
@@ -206,7 +158,7 @@ def record_of(path: Path) -> Path:
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return the record beside a form, as `Proof.as_dict`; None where there is none."""
     found = read_json(record_of(path))
-    return found if found.get("verdict") in _VERDICTS else None
+    return found if found.get("verdict") in VERDICTS else None
 
 
 def forms_in(record: Mapping[str, Any]) -> tuple[FormProof, ...]:
@@ -215,19 +167,28 @@ def forms_in(record: Mapping[str, Any]) -> tuple[FormProof, ...]:
     return tuple(
         FormProof(
             path=str(one["path"]),
-            kind="gguf" if one.get("kind") == "gguf" else "merged",
+            kind=one["kind"] if one.get("kind") in ("gguf", "server") else "merged",
             type=str(one.get("type") or ""),
             verdict=one["verdict"],
             checks=tuple(_checks_in(one)),
             equal_answers=_count(one.get("equal_answers")),
             num_prompts=_count(one.get("num_prompts")),
-            max_abs=number_from_json(one.get("max_abs")),
-            mean_kl=number_from_json(one.get("mean_kl")),
-            argmax_agreement=number_from_json(one.get("argmax_agreement")),
+            max_abs=_number(one.get("max_abs")),
+            mean_kl=_number(one.get("mean_kl")),
+            argmax_agreement=_number(one.get("argmax_agreement")),
+            failure=_words_in(one.get("failure")),
         )
         for one in (forms if isinstance(forms, list) else [])
-        if isinstance(one, dict) and isinstance(one.get("path"), str) and one.get("verdict") in _VERDICTS
+        if isinstance(one, dict) and isinstance(one.get("path"), str) and one.get("verdict") in VERDICTS
     )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else number_from_json(value)
+
+
+def _words_in(value: object) -> dict[str, str] | None:
+    return {str(name): str(said) for name, said in value.items()} if isinstance(value, dict) else None
 
 
 def _count(value: object) -> int:
@@ -237,7 +198,7 @@ def _count(value: object) -> int:
 def _checks_in(form: Mapping[str, Any]) -> Iterator[Check]:
     checks = form.get("checks")
     for one in checks if isinstance(checks, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("passed"), bool) and isinstance(one.get("name"), str):
+        if isinstance(one, dict) and isinstance(one.get("passed"), bool | None) and isinstance(one.get("name"), str):
             yield Check(one["name"], one["passed"], str(one.get("said") or ""))
 
 
@@ -312,10 +273,10 @@ def _template(ours: str, theirs: str) -> Check:
         return Check("template", True, "the same text.")
     if not theirs:
         return Check("template", False, "it has none.")
-    at = _first_difference(ours, theirs)
+    at = first_difference(ours, theirs)
     line = ours.count("\n", 0, at) + 1
     return Check(
-        "template", False, f"differs from line {line} on: {_around(ours, at)!r} has become {_around(theirs, at)!r}."
+        "template", False, f"differs from line {line} on: {around(ours, at)!r} has become {around(theirs, at)!r}."
     )
 
 
@@ -323,7 +284,7 @@ def _prompt_tokens(pairs: Sequence[_Pair]) -> Check:
     for number, (one, other) in enumerate(pairs, 1):
         ours, theirs = one["prompt_ids"], other["prompt_ids"]
         if ours != theirs:
-            at = _first_difference(ours, theirs)
+            at = first_difference(ours, theirs)
             return Check(
                 "prompt tokens",
                 False,
@@ -367,8 +328,8 @@ def _answers(
     number, (one, other) = next(
         (n, pair) for n, pair in enumerate(pairs, 1) if _said(pair[0], ours) != _said(pair[1], theirs)
     )
-    at = _first_difference(one["answer"], other["answer"])
-    said += f" Prompt {number}: {_around(one['answer'], at)!r} has become {_around(other['answer'], at)!r}."
+    at = first_difference(one["answer"], other["answer"])
+    said += f" Prompt {number}: {around(one['answer'], at)!r} has become {around(other['answer'], at)!r}."
     return Check("answers", not exact, said)
 
 
@@ -376,14 +337,6 @@ def _said(asked: dict[str, Any], stops: Sequence[int]) -> list[int]:
     """Return an answer without the token it stopped at: forms may have several that end it."""
     ids: list[int] = asked["answer_ids"]
     return ids[:-1] if ids and ids[-1] in stops else ids
-
-
-def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _around(text: str, at: int) -> str:
-    return text[max(0, at - 20) : at + 40]
 
 
 def _write(path: Path, proof: Proof) -> None:

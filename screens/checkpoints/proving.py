@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.export.parity import Proof, prove
+from engine.export.parity import prove
+from engine.export.proof import Proof
 from engine.spec import local_model
 from engine.workspace import Workspace
 from screens.checkpoints.merging import in_words

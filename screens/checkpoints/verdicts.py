@@ -14,9 +14,10 @@ from tui.widgets.text_rows import wrapped
 if TYPE_CHECKING:
     from engine.evaluation.evaluate import Result
     from engine.events import BehaviourMeasured
-    from engine.export.parity import FormProof
+    from engine.export.proof import FormProof
 
-_VERDICTS: Final = {"same": ("✓", "v", "g"), "close": ("≈", "~", "w"), "different": ("✗", "X", "e")}
+_VERDICTS: Final = {"same": ("✓", "v", "g"), "close": ("≈", "~", "w"), "not-asked": ("?", "?", "w"),
+                    "different": ("✗", "X", "e")}  # fmt: skip
 """Of each verdict: its sign, its sign in ASCII, its style."""
 _GRADES: Final = {"excellent": "g", "acceptable": "w", "poor": "e"}
 _ASKED_FOR: Final = ("retain_answered", "unlearn_refused")
@@ -39,9 +40,11 @@ def verdict_rows(forms: Sequence[FormProof], width: int, label: int, *, ascii_on
         sign, ascii_sign, style = _VERDICTS[form.verdict]
         said: list[Piece] = [(f"{ascii_sign if ascii_only else sign} {form.verdict}", style)]
         said.append((f"  {plain(f'{form.kind} {form.type}'.strip(), limit=40)}", " "))
-        if form.num_prompts:
+        if form.num_prompts and form.verdict != "not-asked":
             said.append((f"  {form.equal_answers} of {form.num_prompts} answers equal", "m"))
-        said.append((f"  {plain(PurePath(form.path).name, limit=80)}", "m"))
+        said.append((f"  {plain(form.path if form.kind == 'server' else PurePath(form.path).name, limit=80)}", "m"))
+        if form.failure is not None:
+            said.append((f"  {plain(form.failure.get('message', ''), limit=300)}", "w"))
         for check in form.failed[:1]:
             said += [(f"  {plain(check.name, limit=60)}: ", "w"), (plain(check.said, limit=300), " ")]
         more = len(form.failed) - 1

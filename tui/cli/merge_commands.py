@@ -51,7 +51,7 @@ def merge(
     return partial(module.merge_model, workspace, asked, force=force, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-@app.command(help="Prove that a model is the same in every form. Adapter on base, merged folder, GGUF files.")
+@app.command(help="Prove that a model is the same in every form. Adapter on base, merged folder, GGUF files, servers.")
 def parity(
     context: typer.Context,
     model: Annotated[
@@ -62,7 +62,12 @@ def parity(
     ],
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", metavar="FORM", help="A .gguf file or merged folder. Repeatable. Default: a merge."),
+        typer.Option(
+            "--against",
+            metavar="FORM",
+            help="A .gguf file, a merged folder, lmstudio:MODEL or http://HOST:PORT/v1#MODEL. Repeatable. "
+            "Default: a merge.",
+        ),
     ] = None,
     prompts: Annotated[
         str | None, typer.Option("--prompts", metavar="FILE", help="A prompt on each line. Default: eight of ours.")

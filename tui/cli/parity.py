@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import NotFound, WorkspaceError
-from engine.export.parity import PROMPTS, FormProof, prove, record_of
-from engine.spec import local_model
+from engine.export.parity import PROMPTS, prove, record_of
+from engine.export.proof import FormProof
+from engine.spec import find_endpoint, local_model
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.stages import Stages
 from tui.display import plain
 
-EXIT_DIFFERENT = 1
-_STYLES = {"same": "good", "close": "warning", "different": "error"}
+EXIT_NOT_PROVEN = 1
+_STYLES = {"same": "good", "close": "warning", "not-asked": "error", "different": "error"}
 _WORDS = {
     "same": "the same model",
     "close": "the same model, rounded: some answers differ",
+    "not-asked": "could not be asked",
     "different": "not the same model",
 }
+_SIGNS = {True: "ok ", False: "NO ", None: "-- "}
 _MOST_BYTES = 1 << 20
 
 
@@ -39,13 +42,13 @@ def prove_model(workspace: str | None, asked: Asked, *, as_json: bool) -> int:
     """Prove a model's forms and say what was found.
 
     Returns:
-        0 where every form is the model, 1 where one is not.
+        0 where every form is the model, 1 where one is not, or is a server that could not be asked.
 
     Raises:
         EngineError: A form is not there, or cannot be asked.
     """
     model = local_model(Workspace.find(workspace), asked.model, base=asked.base)
-    against = [Path(path).expanduser() for path in asked.against]
+    against = [find_endpoint(text) or Path(text).expanduser() for text in asked.against]
     with Stages(silent=as_json) as stages:
         proof = prove(
             model,
@@ -61,17 +64,19 @@ def prove_model(workspace: str | None, asked: Asked, *, as_json: bool) -> int:
         output.out(f"{plain(proof.model)} on {plain(proof.base)}, {len(proof.prompts)} prompts, greedy:")
         for form in proof.forms:
             _show(form)
-        for path in against:
+        for path in (form for form in against if isinstance(form, Path)):
             output.note(f"Kept in {plain(str(record_of(path)))}.", style="dim")
-    return EXIT_DIFFERENT if proof.verdict == "different" else 0
+    return EXIT_NOT_PROVEN if proof.verdict in ("different", "not-asked") else 0
 
 
 def _show(form: FormProof) -> None:
-    name = plain(Path(form.path).name)
+    name = plain(form.path if form.kind == "server" else Path(form.path).name)
     kind = f"{form.kind}, {plain(form.type)}" if form.type else form.kind
     output.out(f"{name} ({kind}): {_WORDS[form.verdict]}", style=_STYLES[form.verdict])
+    if form.failure is not None:
+        output.out(f"  {plain(form.failure['message'])} {plain(form.failure['remedy'])}".rstrip())
     for check in form.checks:
-        output.out(f"  {'ok ' if check.passed else 'NO '} {check.name:<22} {plain(check.said)}")
+        output.out(f"  {_SIGNS[check.passed]} {check.name:<22} {plain(check.said)}")
 
 
 def _prompts(path: str | None) -> tuple[str, ...]:

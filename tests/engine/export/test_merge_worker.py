@@ -100,7 +100,7 @@ def test_the_weights_are_merged_in_float32_and_cast_once(adapter: Path, tmp_path
     assert wide.keys() == cast.keys()
     for name, weight in wide.items():
         assert torch.equal(weight.to(getattr(torch, dtype)), cast[name]), name
-    assert result["verified"]["mean_kl"] < 1e-3
+    assert result["verified"]["mean_kl"] <= {"bfloat16": 1e-3, "float16": 1e-4}[dtype]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == dtype
 
 

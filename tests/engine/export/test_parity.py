@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from engine.errors import NotFound, UsageError
 from engine.export import merge_worker, parity, parity_worker
 from engine.export.merge import merge, plan_merge
-from engine.export.parity import FormProof, Proof, prove, read_record, record_of
+from engine.export.parity import prove, read_record, record_of
 from engine.export.progress import silent
+from engine.export.proof import FormProof, Proof
 from engine.spec import LocalModel, local_model
 from engine.workspace import Workspace
 from tests.engine.export.adapters_made import TINY, make_adapter
@@ -89,8 +90,10 @@ def test_every_form_of_one_model_is_the_same(workspace: Workspace, lora: LocalMo
     file = write_tiny_gguf(tmp_path / "narrow.gguf", model=workspace.path / "narrow")
     wide, narrow, gguf = proven(lora, workspace.path / "wide", workspace.path / "narrow", file).forms
     assert (wide.verdict, wide.type, wide.equal_answers) == ("same", "float32", 2)
+    assert wide.max_abs is not None
     assert wide.max_abs <= 1e-4
     assert narrow.verdict in ("same", "close")
+    assert narrow.mean_kl is not None
     assert narrow.mean_kl <= 1e-3
     assert (gguf.kind, gguf.type) == ("gguf", "f16")
     assert [check.name for check in gguf.checks if not check.passed] in ([], ["logits"], ["answers", "logits"])
@@ -101,6 +104,7 @@ def test_a_file_of_the_model_itself_is_the_same_and_keeps_the_record(tiny: Local
     proof = proven(tiny, file)
     (form,) = proof.forms
     assert (proof.verdict, form.equal_answers) == ("same", 2)
+    assert form.mean_kl is not None
     assert form.mean_kl <= 1e-5
     assert proof.answers[0].startswith("William Shakespeare")
     assert record_of(file) == tmp_path / "tiny.parity.json"
