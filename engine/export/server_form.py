@@ -19,7 +19,9 @@ from engine.export.proof import Check, FormProof, around, first_difference
 from engine.spec import Endpoint
 
 _LEAST_AGREEMENT: Final = 0.5
-"""MEASURED"""
+"""Of the text, where not all answers are equal. Measured on a model of 3 million weights, 14 prompts: q8_0, q6_k and
+q5_k_m 1.0, q4_k_m 0.89, q3_k_m 0.88; with an adapter that changes much 0.06. One that changes little (0.96) is not told
+from rounding: that takes logits."""
 _THOUGHT: Final = "</think>"
 _POLL_SECONDS: Final = 0.05
 
@@ -173,7 +175,7 @@ async def _ask_all(
 ) -> list[Answered]:
     stop = asyncio.Event()
     watching = asyncio.create_task(_watch(cancelled, stop))
-    # LM Studio repeats less by itself (1.1), and top_p is left out of what greedy means: both are said.
+    # Said although they change nothing of what is most likely: LM Studio has a penalty of 1.1 where none is named.
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=max_new_tokens, repetition_penalty=1.0)
     found = []
     try:

@@ -14,7 +14,7 @@ from engine.runs.entries import CheckpointEntry
 if TYPE_CHECKING:
     from engine.evaluation.evaluate import Result
     from engine.events import BehaviourMeasured
-    from engine.export.parity import FormProof
+    from engine.export.proof import FormProof
 
 _FILES = 400
 

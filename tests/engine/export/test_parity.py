@@ -18,9 +18,10 @@ from engine.export.merge import merge, plan_merge
 from engine.export.parity import prove, read_record, record_of
 from engine.export.progress import silent
 from engine.export.proof import FormProof, Proof
-from engine.spec import LocalModel, local_model
+from engine.spec import LocalModel, find_endpoint, local_model
 from engine.workspace import Workspace
 from tests.engine.export.adapters_made import TINY, make_adapter
+from tests.servers.running import Running
 from tests.servers.tiny_gguf import write_tiny_gguf
 
 PROMPTS = ("Who wrote Romeo and Juliet?", "What is 2+2?")
@@ -109,6 +110,24 @@ def test_a_file_of_the_model_itself_is_the_same_and_keeps_the_record(tiny: Local
     assert proof.answers[0].startswith("William Shakespeare")
     assert record_of(file) == tmp_path / "tiny.parity.json"
     assert read_record(file) == json.loads(json.dumps(proof.as_dict()))
+
+
+def test_a_server_that_fails_is_told_and_the_other_forms_count(
+    tiny: LocalModel, llama_server: Running, tmp_path: Path
+) -> None:
+    file = write_tiny_gguf(tmp_path / "tiny.gguf")
+    there, gone = (find_endpoint(f"{url}#tiny") for url in (llama_server.url, "http://127.0.0.1:9/v1"))
+    assert there is not None
+    assert gone is not None
+    proof = prove(tiny, [gone, file, there], prompts=PROMPTS, max_new_tokens=16)
+    assert [(form.kind, form.verdict) for form in proof.forms] == [
+        ("server", "not-asked"), ("gguf", "same"), ("server", "same"),
+    ]  # fmt: skip
+    assert proof.verdict == "not-asked"
+    record = read_record(file)
+    assert record is not None
+    assert record["forms"][0]["failure"]["code"] == "not-reachable"
+    assert record["forms"][2]["path"] == f"{llama_server.url}#tiny"
 
 
 def test_without_a_form_the_model_is_merged_for_the_proof(lora: LocalModel) -> None:
@@ -208,5 +227,6 @@ def test_the_worst_verdict_is_the_model_s() -> None:
         return Proof("m", "b", "", "", (), (), tuple(map(form, verdicts))).verdict
 
     assert verdict("same", "close") == "close"
-    assert verdict("same", "different", "close") == "different"
+    assert verdict("same", "not-asked", "close") == "not-asked"
+    assert verdict("same", "different", "not-asked", "close") == "different"
     assert verdict("same") == "same"

@@ -30,6 +30,8 @@ FORMS = forms_in({
             {"name": "base", "passed": True, "said": "the one it was trained on."},
             {"name": "end of answer", "passed": False, "said": "<|im_end|> is\x1b[2J not in the file"},
             {"name": "answers", "passed": False, "said": "0 of 8 equal."}]},
+        {"path": "http://h:1/v1#voice", "kind": "server", "type": "", "verdict": "not-asked", "checks": [],
+         "equal_answers": 0, "num_prompts": 8, "failure": {"code": "x", "message": "Nothing answers at h:1."}},
     ],
 })  # fmt: skip
 RESULTS = [
@@ -90,6 +92,7 @@ def test_each_form_has_its_verdict_and_the_first_divergence() -> None:
     assert "parity     ≈ close  gguf q4_k_m  7 of 8 answers equal  voice-1-best.gguf" in lines
     first = "end of answer: <|im_end|> is\\x1b[2J not in the file"
     assert f"           ✗ different  gguf f16  other.gguf  {first} and 1 more" in lines
+    assert "           ? not-asked  server  http://h:1/v1#voice  Nothing answers at h:1." in lines
 
 
 @pytest.mark.parametrize(

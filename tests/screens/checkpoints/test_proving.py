@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.export.parity import Check, FormProof, Proof, Verdict
+from engine.export.proof import Check, FormProof, Proof, Verdict
 from engine.workspace import Workspace
 from screens.checkpoints import proving
 from tests.screens.checkpoints.shelf import a_family
