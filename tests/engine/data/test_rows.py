@@ -225,7 +225,7 @@ def test_a_row_that_cannot_be_learned_from_says_why(record: dict[str, Any], said
         (b'{"instruction": "a", "output": "b",}', "trailing comma at column 35"),
         (b'{"messages": [1, 2, ] }', "trailing comma at column 19"),
         (b"{'instruction': 'a'}", "single quotes at column 2, where JSON has double ones"),
-        (b'{"instruction": "a", "outp', "Unterminated string starting at at column 22"),
+        (b'{"instruction": "a", "outp', "Unterminated string starting at column 22"),
         (b'{"instruction": "a",', "it ends in the middle, at column 21"),
         (b'{"instruction": "a"', "it ends in the middle, at column 20"),
         (b'{"a": 1} {"a": 2}', "Extra data at column 10"),

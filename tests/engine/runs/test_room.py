@@ -87,7 +87,7 @@ def settings() -> str:
 def decided(key: str) -> str:
     known = {
         "model.dtype": "float32", "model.device": "cpu", "lora.target_modules": "[q_proj]", "evaluation.prompts": "[]",
-        "evaluation.behaviour": "false", "saving.best_metric": "eval_loss", "evaluation.eval_steps": "null",
+        "evaluation.behaviour": "false", "saving.best_metric": "loss", "evaluation.eval_steps": "null",
         "training.activation_checkpointing": "false", "dpo.precompute_ref_log_probs": "false",
         "unlearning.target": "completion", "early_stopping.metric": "loss", "data.max_length": "128",
     }  # fmt: skip
