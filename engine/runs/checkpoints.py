@@ -74,9 +74,20 @@ class Checkpoint:
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
     """Return what a folder says of itself, unproven; None when it is not there."""
-    if not path.is_dir() or path.is_symlink():
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    manifest = read_json(path / MANIFEST)
+    except (OSError, ValueError):  # it may not be read, or is a link
+        return checkpoint_of(path, {}, {}) if path.is_dir() and not path.is_symlink() else None
+    try:
+        return checkpoint_of(path, json_at(fd, MANIFEST), json_at(fd, METADATA))
+    finally:
+        os.close(fd)
+
+
+def checkpoint_of(path: Path, manifest: dict[str, Any], metadata: dict[str, Any]) -> Checkpoint:
+    """Return what the two files of a checkpoint's folder say; what is not of their form says nothing."""
     files, run_id = manifest.get("files"), manifest.get("run_id")
     step, sequence, dropped = manifest.get("step"), manifest.get("sequence"), manifest.get("dropped")
     named = _CHECKPOINT.fullmatch(path.name)
@@ -86,7 +97,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         step=int(named[1]) if named else manifest_step or 0,
         run_id=run_id if isinstance(run_id, str) else None,
         files=files if isinstance(files, dict) and all(isinstance(e, dict) for e in files.values()) else {},
-        metadata=read_json(path / METADATA),
+        metadata=metadata,
         manifest_step=manifest_step,
         sequence=sequence if type(sequence) is int else 0,
         dropped=tuple(name for name in dropped if isinstance(name, str)) if isinstance(dropped, list) else (),
@@ -329,17 +340,36 @@ def is_pinned(folder: int) -> bool:
     return True
 
 
-def read_at(folder: int, name: str) -> bytes:
-    """Return what a file of an open folder holds; empty when it is none, or no manifest by its size."""
+def read_at(folder: int, name: str, *, follow: bool = False) -> bytes:
+    """Return what a file of an open folder holds; empty when it is none, or no manifest by its size.
+
+    Args:
+        folder: Descriptor.
+        name: Of the file.
+        follow: Whether a link will do.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(name, flags, dir_fd=folder)
     except OSError:
         return b""
-    with open(fd, "rb") as file:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_JSON_BYTES:  # a named pipe would block
             return b""
-        return file.read()
+        text = os.read(fd, about.st_size + 1)
+        while len(text) < about.st_size and (more := os.read(fd, about.st_size + 1 - len(text))):
+            text += more  # a signal, or a network's portions
+        return text
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def json_at(folder: int, name: str) -> dict[str, Any]:
+    """Return the mapping a file of an open folder holds; empty when it is not there or none."""
+    return _parsed(read_at(folder, name, follow=True))
 
 
 def clear_partials(run: RunDirectory) -> list[str]:

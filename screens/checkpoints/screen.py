@@ -175,10 +175,10 @@ class CheckpointsScreen(ConsoleScreen):
     async def follow(self) -> None:
         """Follow the runs for as long as the screen is there."""
         await asyncio.to_thread(self._first_look.join)
+        self._show_if_stale()
         while True:
             more = await asyncio.to_thread(self.feed.look)
-            if self._stale:
-                self.post_message(self.Changed())
+            self._show_if_stale()
             if more:
                 await asyncio.sleep(0.005)
                 continue
@@ -186,10 +186,10 @@ class CheckpointsScreen(ConsoleScreen):
                 await asyncio.wait_for(self._again.wait(), self._pause_seconds)
             self._again.clear()
 
-    @property
-    def _stale(self) -> bool:
-        """Whether what is on screen is not what is known, or how long ago things were."""
-        return self._drawn != (self.feed.version, self.feed.complete, int(self.clock() // 60))
+    def _show_if_stale(self) -> None:
+        """Draw again if what is on screen is not what is known, or how long ago things were."""
+        if self._drawn != (self.feed.version, self.feed.complete, int(self.clock() // 60)):
+            self.post_message(self.Changed())
 
     @property
     def in_front(self) -> bool:

@@ -165,6 +165,22 @@ def test_what_is_remembered_is_in_the_order_of_the_list_and_written_only_when_so
     assert file.stat().st_ino != written
 
 
+def test_not_looked_at_closely_only_what_came_and_went_is_seen(run: RunDirectory, tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        save(run, step)
+    cache = tmp_path / "cache"
+    read_catalogue(run.path.parent, cache=cache)
+    (run.checkpoints / "checkpoint-30" / "adapter_config.json").unlink()
+    glanced = read_catalogue(run.path.parent, cache=cache, closely=False).runs[0].checkpoints
+    assert [one.fault for one in glanced] == [None, None, None]
+    assert glanced[0].stamp[0] != glanced[0].path.stat().st_mtime_ns
+    save(run, 40)
+    seen = read_catalogue(run.path.parent, cache=cache, closely=False).runs[0].checkpoints
+    assert {one.step: one.fault for one in seen} == {
+        40: None, 30: "adapter_config.json is missing", 20: None, 10: None,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 7}', b'{"version": [1], "runs": 3}', b"[" * 90_000])
 def test_a_damaged_memory_is_none(run: RunDirectory, tmp_path: Path, content: bytes) -> None:
     save(run, 10)

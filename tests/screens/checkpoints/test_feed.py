@@ -63,6 +63,15 @@ def test_what_another_console_pins_is_pinned(feed: CatalogueFeed) -> None:
     assert feed.catalogue.runs[0].checkpoints[0].pinned
 
 
+def test_what_was_pinned_while_nobody_looked_is_seen_by_the_second_look(feed: CatalogueFeed, run: RunDirectory) -> None:
+    shelf.carry_out(shelf.plan_pin([feed.catalogue.runs[0].checkpoints[0]]))
+    later = CatalogueFeed(run.path.parent)
+    assert not later.look()
+    assert [one.pinned for one in later.catalogue.runs[0].checkpoints] == [False, False]  # as it is remembered
+    later.look()
+    assert [one.pinned for one in later.catalogue.runs[0].checkpoints] == [True, False]
+
+
 def test_a_run_that_is_made_or_removed_is_noticed(feed: CatalogueFeed, run: RunDirectory) -> None:
     other = make_run(run.path.parent, "voice-2")
     write(other, 5, target=other.best)
