@@ -17,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from engine.chat.asking import Sampling, StopReason
+from engine.chat.asking import Sampling, StopReason, token_rate
 from engine.chat.streamed_text import StreamedText
 from engine.errors import EngineError, NonFinite
 
@@ -138,13 +138,12 @@ class AnswerRow:
             self.reason = reason = "stop-string"
         self._tell(time.monotonic())
         first, number = self._first, self.num_tokens
-        seconds = self._last - first if first is not None else 0.0
         told = {
             "reason": reason,
             "num_tokens": number,
             "prompt_tokens": len(self.prompt),
             "first_token_seconds": None if first is None else first - self.asked,
-            "tokens_per_second": (number - 1) / seconds if number > 1 and seconds > 0 else None,
+            "tokens_per_second": None if first is None else token_rate(number, first - self.asked, self._last - first),
         }
         self.say({"row": self.id, "finished": told})
 

@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.chat.address import Address, parse_address
-from engine.chat.asking import AnswerFailed, AnswerFinished, Progress, Question, Said, Side, StopReason, TextArrived
+from engine.chat.asking import (
+    AnswerFailed,
+    AnswerFinished,
+    Progress,
+    Question,
+    Said,
+    Side,
+    StopReason,
+    TextArrived,
+    token_rate,
+)
 from engine.chat.keys import Key, find_key
 from engine.chat.lmstudio import api_address, server_address
 from engine.chat.pacing import Pace
@@ -82,14 +92,14 @@ class _Answer:
     def finished(self, reason: StopReason) -> AnswerFinished:
         counted = _count(self.usage.get("completion_tokens"))
         num_tokens = self.pieces if counted is None else counted
-        elapsed = self.last - self.first if self.first is not None else 0.0
+        first = self.first
         return AnswerFinished(
             self.side,
             reason,
             num_tokens,
             _count(self.usage.get("prompt_tokens")),
-            None if self.first is None else self.first - self.started,
-            (num_tokens - 1) / elapsed if num_tokens > 1 and elapsed > 0 else None,
+            None if first is None else first - self.started,
+            None if first is None else token_rate(num_tokens, first - self.started, self.last - first),
             counted="exactly" if counted is not None else "by-pieces",
         )
 

@@ -323,6 +323,19 @@ async def test_two_hundred_turns_are_laid_out_once(tmp_path: Path, monkeypatch: 
         assert (left.scroll_y, right.scroll_y) == (1, 1)
 
 
+async def test_a_scroll_bar_that_comes_and_goes_does_not_change_where_lines_break(tmp_path: Path) -> None:
+    talk = a_talk(("Short?", "Yes.", "No."))
+    app = console(talk)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        columns = app.screen.query(Column)
+        widths = [column.scrollable_content_region.width for column in columns]
+        talk.conversation.read({"kind": "turn", "seq": 2, "after": 1, "prompt": "What is it? " * 300})
+        chat(app).show_talk()
+        await until(pilot, lambda: all(column.show_vertical_scrollbar for column in columns), "the scroll bars")
+        assert [column.scrollable_content_region.width for column in columns] == widths
+
+
 async def test_two_sides_of_the_built_in_model_in_a_process_of_their_own_that_may_be_killed(tmp_path: Path) -> None:
     app = console_on(tmp_path, "tiny\ntiny")
     async with app.run_test(size=SIZE) as pilot:
