@@ -232,7 +232,8 @@ async def test_a_server_that_cannot_stream_is_read_at_once() -> None:
     end = said[-1]
     assert isinstance(end, AnswerFinished)
     assert (end.num_tokens, end.prompt_tokens) == (3, 9)
-    assert end.tokens_per_second is not None and end.first_token_seconds is not None
+    assert end.tokens_per_second is not None
+    assert end.first_token_seconds is not None
     assert end.tokens_per_second * end.first_token_seconds == pytest.approx(3)  # from the question on
 
 
