@@ -180,6 +180,21 @@ class EarlyStoppingJudged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ForgettingMeasured(Event):
+    """The model was compared with its base on the probe. The figure is a curve too: `eval_forgetting`."""
+
+    step: int
+    change: float
+    """Loss of the model minus loss of the base, in nats per token; above 0 something is lost."""
+    loss: float
+    base_loss: float
+    alarm: float
+    """The change from which on `alarmed` is true."""
+    alarmed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesAnswered(Event):
     """The fixed prompts were answered again. The answers are in `samples.jsonl` under this step."""
 

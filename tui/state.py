@@ -83,6 +83,8 @@ class RunState:
     """The newest value of each validation metric."""
     early_stopping: events.EarlyStoppingJudged | None = None
     """What early stopping last found; None as long as it was never armed."""
+    forgetting: events.ForgettingMeasured | None = None
+    """What the gauge of forgetting last found; None where it is not read."""
     recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
     """Seconds per step of the newest steps."""
     history: RunHistory = field(default_factory=RunHistory)
@@ -183,6 +185,8 @@ class RunState:
                 self.evaluation.update(event.metrics)
             case events.EarlyStoppingJudged():
                 self.early_stopping = event
+            case events.ForgettingMeasured():
+                self.forgetting = event
             case events.SamplesAnswered():
                 self.samples_step, self.samples_count = event.step, self.samples_count + 1
             case events.BehaviourMeasured():
@@ -259,8 +263,13 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.EarlyStoppingJudged():
             # Only the last one says what is not on the screen all the time.
             return ("info", f"Early stopping: {event.reason}") if event.armed and event.stops_in == 0 else None
+        case events.ForgettingMeasured():
+            said = f"Step {event.step}: forgetting {event.change:+.3f} nats/token, alarm at {event.alarm:g}"
+            return "warning" if event.alarmed else "info", said
         case events.EvaluationFinished():
             losses = [f"{k} {v:.4g}" for k, v in event.metrics.items() if k.endswith("_loss")]
+            if not losses:  # of the gauge of forgetting alone, which says it itself
+                return None
             return "info", f"Step {event.step}: {', '.join(losses)}"
         case events.BehaviourMeasured():
             parts = [f"{k.replace('_', ' ')} {v:.0%}" for k, v in event.scores.items()]

@@ -133,6 +133,7 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
         }
         decisions |= {key: Decision(without, "no validation set") for key, without in nothing.items()}
         every = None
+    value("forgetting.eval_steps", lambda: _gauge_steps(config, total_steps, every))
     value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
     value("saving.best_metric", lambda: _best_metric(config))
     value("early_stopping.metric", lambda: _watched(config))
@@ -313,6 +314,12 @@ def _save_steps(config: RunConfig, total_steps: int, eval_steps: int | str | Non
     if eval_steps is not None:
         return Decision(eval_steps, "with every evaluation")
     return _interval(config, total_steps, "checkpoints")
+
+
+def _gauge_steps(config: RunConfig, total_steps: int, eval_steps: int | str | None) -> Decision:
+    if eval_steps is not None:
+        return Decision(eval_steps, "with every evaluation")
+    return _interval(config, total_steps, "measurements")
 
 
 def _interval(config: RunConfig, total_steps: int, of_what: str) -> Decision:

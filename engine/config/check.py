@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from engine.config import trainer_options
 from engine.config.declaration import TRAINER, sections, settings
-from engine.config.methods import CONFIG_CLASSES, METHODS, OWN_SECTIONS, TrainerName, logged_metrics, method_of
+from engine.config.methods import (
+    CONFIG_CLASSES,
+    FORGETTING,
+    METHODS,
+    OWN_SECTIONS,
+    TrainerName,
+    logged_metrics,
+    method_of,
+)
 from engine.config.model import RunConfig
 from engine.config.nearest import nearest_section, nearest_setting, why_not_offered
 from engine.config.yaml_text import quoted, write_value
@@ -186,7 +194,7 @@ def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator
             if written(key):
                 yield (key, "data.validation"), f"{key} is {wanted}, but data.validation names no file{place(key)}"
     for key, metric in (("saving.best_metric", saving.best_metric), *_watched(config)):
-        measured = metric is None or not metric.startswith("eval_") or data.validation
+        measured = metric is None or not _of_validation(metric) or data.validation
         if measured and metric not in (None, "auto", *logged_metrics(config)):
             yield (
                 (key, "data.validation", "method.name"),
@@ -304,8 +312,12 @@ def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
     if evaluation.behaviour is True:
         yield "evaluation.behaviour", "true"
     for key, metric in (("saving.best_metric", config.saving.best_metric), *_watched(config)):
-        if metric is not None and metric.startswith("eval_"):
+        if metric is not None and _of_validation(metric):
             yield key, metric
+
+
+def _of_validation(metric: str) -> bool:
+    return metric.startswith("eval_") and metric != FORGETTING
 
 
 def _wrong_schedule(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -60,6 +60,23 @@ been seen: after e passes over the rows, in whatever order, each has been seen f
 when the metric is at the value or better; both wait for the exposure too. The run then finishes as after its last step.
 """
 
+_FORGETTING = """\
+Let x be the tokens of the probe that are scored, N of them: of a plain text all but the first, of a question with an
+answer those of the answer. Then
+
+```
+eval_forgetting = (1 / N) sum (log p_base(x) - log p_model(x))
+```
+
+in nats per token: the model's mean loss on the probe minus that of the base before any adapter was put on it. It is 0
+where nothing has changed, and exp(eval_forgetting) is how much higher the model's perplexity is. The base is the one
+the run stands on: with `model.adapter_mode: merge` what was learned before belongs to it, with `continue` the first
+value says what the earlier adapter had changed already. The base's loss is measured once and kept in the run
+(`forgetting.json`), so that a resume compares with the same; texts are cut at 1,024 tokens. `saving.best_metric` and
+`early_stopping.metric` may be `eval_forgetting`. When the alarm ends a run, `final/` holds the weights as they are
+then; the checkpoints of before are there.
+"""
+
 
 def document() -> str:
     """Return the text of `docs/configuration.md`."""
@@ -72,6 +89,8 @@ def document() -> str:
         ]))  # fmt: skip
         if section == "early_stopping":
             parts.append(_EARLY_STOPPING)
+        if section == "forgetting":
+            parts.append(_FORGETTING)
     parts.append(
         f"## {TRAINER}\n\n{section_help(TRAINER)} These are passed on as they are; the words are the libraries'.\n"
     )

@@ -55,6 +55,8 @@ METHODS: Mapping[str, Method] = {
     "npo": Method("sft", ("sft",), ("unlearning",), _UNLEARNING, needs=("unlearn",), pushes_away=True),
     "simnpo": Method("sft", ("sft",), ("unlearning",), _UNLEARNING, needs=("unlearn",), pushes_away=True),
 }
+FORGETTING = "eval_forgetting"
+"""What the gauge of forgetting reports, with any method."""
 OWN_SECTIONS = tuple(dict.fromkeys(section for method in METHODS.values() for section in method.sections))
 """Sections that belong to methods."""
 _HIGHER = ("accuracy", "accuracies", "margins", "rewards/chosen", "logps/chosen")
@@ -95,7 +97,7 @@ def logged_metrics(config: RunConfig) -> list[str]:
         found += [f"eval_{name}" for name in measured if name != "loss"]
     for name in sets if len(sets) > 1 else ():
         found += [f"eval_{name}_{metric}" for metric in measured]
-    return found
+    return [*found, FORGETTING] if config.forgetting.gauge else found
 
 
 def greater_is_better(metric: str) -> bool:

@@ -314,6 +314,36 @@ class EarlyStoppingSection(Section):
     )
 
 
+class ForgettingSection(Section):
+    """How much of what the base knew is lost on the way. The formula is below the table."""
+
+    gauge: bool = Field(
+        default=False,
+        description="Measure it: the loss on a small fixed set of texts, against the base's. A curve "
+        "(`eval_forgetting`) and an alarm, whatever the method.",
+    )
+    probe: Text = Field(
+        default="datasets/probe/general.jsonl",
+        description="The texts: a file of plain text or of questions with answers, of which the answers count. Some "
+        "thousand tokens are enough. The default is 48 texts of general knowledge and language that came with the "
+        "program; nothing of it should be trained on.",
+        json_schema_extra={"accepts": "a path"},
+    )
+    eval_steps: Count | Literal["epoch", "auto"] = Field(
+        default="auto",
+        description="Optimizer steps between two measurements; the untrained model and the last step are measured "
+        "besides. auto: with every evaluation, without a validation set about ten in the run.",
+    )
+    alarm: Annotated[float, Gt(0), Le(100)] = Field(
+        default=0.1,
+        description="Change at which the alarm is raised, in nats per token: 0.1 is a perplexity 11 % higher than the "
+        "base's.",
+    )
+    stop: bool = Field(
+        default=False, description="Whether the alarm ends the run, as its last step would. false: it is told only."
+    )
+
+
 class LoraSection(Section):
     """The adapter: small matrices beside the frozen base weights."""
 
@@ -518,6 +548,7 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
     early_stopping: EarlyStoppingSection = EarlyStoppingSection()
+    forgetting: ForgettingSection = ForgettingSection()
     saving: SavingSection = SavingSection()
     launch: LaunchSection = LaunchSection()
     trainer: dict[str, Any] = Field(

@@ -143,6 +143,8 @@ def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedC
     data = values["data"]
     data["train"] = [workspace.lasting_path(path) for path in data["train"]]
     data["validation"] = {name: workspace.lasting_path(path) for name, path in data["validation"].items()}
+    if config.forgetting.gauge:
+        values["forgetting"]["probe"] = workspace.lasting_path(config.forgetting.probe)
     if isinstance(prompts := values["evaluation"]["prompts"], str):
         values["evaluation"]["prompts"] = read_prompts(workspace, prompts)
         place = sources["evaluation.prompts"]

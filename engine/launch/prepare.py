@@ -40,10 +40,13 @@ from engine.workspace import ModelReference, Workspace
 
 if TYPE_CHECKING:
     from engine.data.lengths import Lengths
+    from engine.data.row import Kind
 
 FROM_THE_START = "start"
 """In the place of a checkpoint: none of them."""
 _PROMPTS_PER_RUN = 6
+_PROBE_KINDS: tuple[Kind, ...] = ("text", "sft")
+"""Rows that the gauge of forgetting can score."""
 _NAME_ATTEMPTS = 50
 """How often a free name is looked for: as many starts at the same moment all get a run."""
 _ROWS_LOOKED_AT = 2_000
@@ -242,14 +245,17 @@ def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Ite
     """Read every data file whole: a run must not end at row 900,000 for a torn line."""
     roles = [("train", path) for path in config.data.train]
     roles += [(f"validation:{name}", path) for name, path in config.data.validation.items()]
+    if config.forgetting.gauge:
+        roles.append(("probe", config.forgetting.probe))
     for role, given in roles:
         for path in workspace.data_files(given, "train" if role == "train" else "validation"):
             about = path.stat()
-            kinds = method_of(config).kinds
-            read_as = f"{config.data.mapping} {kinds}"
+            kinds = method_of(config).kinds if role != "probe" else _PROBE_KINDS
+            mapping = config.data.mapping if role != "probe" else {}
+            read_as = f"{mapping} {kinds}"
             key = (role, given, str(path), about.st_size, about.st_mtime_ns, read_as)
             if key not in known:
-                rows, _ = check_file(path, config.data.mapping, kinds=kinds)
+                rows, _ = check_file(path, mapping, kinds=kinds)
                 known[key] = provenance.data_file(role, given, path, rows)
             yield known[key]
 

@@ -96,6 +96,11 @@ class RunDirectory:
         return self.path / "training_log.jsonl"
 
     @property
+    def forgetting(self) -> Path:
+        """The base's loss on the probe of the gauge of forgetting: what every measurement is compared with."""
+        return self.path / "forgetting.json"
+
+    @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
 

@@ -18,7 +18,8 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from engine import events
-from engine.errors import DiskFull, EngineError, NonFinite
+from engine.config.methods import FORGETTING
+from engine.errors import ConfigError, DiskFull, EngineError, NonFinite
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.training.best import Best
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from engine.data.rows import Row
+    from engine.training.forgetting import Gauge
 
 _LOG_HISTORY_KEPT = 1_000
 """Entries left in `trainer_state.json`. The event log holds them all; at a million steps the list would make
@@ -41,7 +43,7 @@ _POLL_SECONDS = 0.2
 """How often a paused worker looks for commands."""
 _MOST_OVERFLOWS = 20
 """Steps in a row that float16's loss scaling may skip. It begins at 65,536 and halves each time: 16 lead to 1."""
-_JUDGING = ("loss", "accuracy", "accuracies", "margins", "rewards/chosen", "rewards/rejected")
+_JUDGING = ("loss", "accuracy", "accuracies", "margins", "rewards/chosen", "rewards/rejected", FORGETTING)
 """How the figures of an evaluation end by which checkpoints are compared."""
 _OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps", "momentum")
 """What a saved optimizer state brings along though it is no state."""
@@ -67,6 +69,8 @@ class Observation:
     save_total_limit: int | None = None
     best: Best = field(default_factory=Best)
     early_stopping: EarlyStopping | None = None
+    forgetting: Gauge | None = None
+    """None: not measured."""
     base_commit: str | None = None
     """Of the base model on the Hub; None for a folder."""
     answer: Callable[[int], None] | None = None
@@ -91,6 +95,9 @@ class ObservedTrainer(Trainer):
 
     def before_first_step(self) -> None:
         """Do what a method needs done before the first step of a run, not of a resume. May refuse the run."""
+        if self.observation.forgetting is not None:
+            self._gauge_alone = True
+            self._evaluate(None, None, skip_scheduler=True)
 
     def observe(self, observation: Observation) -> None:
         """Begin to report and obey. Called once, before `train`."""
@@ -120,6 +127,9 @@ class ObservedTrainer(Trainer):
         if stopping is not None and isinstance(kept, dict):
             stopping.restore(kept)
             self._take_judgement(stopping, stopping.judge())
+        if self.observation.forgetting is not None:
+            self.observation.forgetting.restore(checkpoint.metadata.get("forgetting"))
+            self._end_for_forgetting()
         path = self.observation.run.training_log
         # Where the last step of an epoch was saved before its end was told, it is told again.
         told = checkpoint.step - bool(self._epoch_means.steps)
@@ -285,12 +295,16 @@ class ObservedTrainer(Trainer):
         began = time.monotonic()
         self.observation.reporter.enter("evaluating")
         found: dict[str, float] = {}
+        alone, self._gauge_alone = self._gauge_alone, False
         try:
-            found = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+            if not alone:
+                found = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
             self._report_evaluation(found, began)
-            if self.observation.answer is not None:
+            if self.observation.answer is not None and not alone:
                 self.observation.answer(self.state.global_step)
         except EvaluationCut:
+            alone = True
+        if alone:
             self.control.should_evaluate = False  # the library's callback for a whole one was not called
         self.observation.reporter.enter("training")
         self._aside_seconds += time.monotonic() - began
@@ -323,9 +337,13 @@ class ObservedTrainer(Trainer):
         losses = [v for k, v in metrics.items() if k.endswith("_loss")]
         if losses:
             metrics.setdefault("eval_loss", sum(losses) / len(losses))
-        self.last_evaluation = metrics
+            self.observation.evaluated_step = self.state.global_step
+        if (gauge := self.observation.forgetting) is not None:
+            change = gauge.measure(self.model, self.state.global_step, self.hear_in_evaluation)
+            metrics[FORGETTING] = float(f"{change:.7g}")
+            self._end_for_forgetting()
+        self.last_evaluation |= metrics
         self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith(_JUDGING)})
-        self.observation.evaluated_step = self.state.global_step
         self.observation.reporter.say(
             events.EvaluationFinished(
                 step=self.state.global_step,
@@ -337,7 +355,20 @@ class ObservedTrainer(Trainer):
         )
         self.look_at_evaluation(metrics)
         self._keep_best(metrics)
-        self._observe_for_stopping(metrics, "evaluation")
+        if (stopping := self.observation.early_stopping) is not None and stopping.metric in metrics:
+            self._observe_for_stopping(metrics, "evaluation")
+
+    def _end_for_forgetting(self) -> None:
+        gauge = self.observation.forgetting
+        if gauge is None or not gauge.ends:
+            return
+        if not gauge.step:
+            raise ConfigError(
+                [f"forgetting.alarm is {gauge.settings.alarm:g}, and the model is there before the first step"],
+                remedy=f"Set forgetting.alarm above {gauge.change:.3g}, or forgetting.stop: false.",
+            )
+        if not self.observation.ended_early:
+            self.observation.ended_early = f"forgetting: {gauge.told}"
 
     def look_at_evaluation(self, metrics: dict[str, float]) -> None:
         """Look at the figures of an evaluation that was reported. What it says in `ended_early` ends the run."""
@@ -560,6 +591,7 @@ class ObservedTrainer(Trainer):
             **self.observation.best.state(),
             "epoch_means": self._epoch_means.state(),
             "early_stopping": self.observation.early_stopping.state() if self.observation.early_stopping else None,
+            "forgetting": self.observation.forgetting.state() if self.observation.forgetting else None,
             "base_commit": self.observation.base_commit,
             "learning_rate": float(self.args.learning_rate),
         }
@@ -597,6 +629,8 @@ class ObservedTrainer(Trainer):
         trained: int = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
         return 3 * trained + (1 << 20)
 
+    _gauge_alone = False
+    """Whether the next evaluation is of the gauge of forgetting alone."""
     _staging: Path | None = None
     _save_reason = "scheduled"
     _saved_rate: object = None
@@ -619,11 +653,23 @@ class _Interruption(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_log = True  # else the last steps are in no curve when logging_steps does not divide them
 
+        gauge = self.trainer.observation.forgetting
+        if gauge is not None and gauge.due(state.global_step, last=state.global_step >= state.max_steps):
+            self._measure_forgetting(control)
+
+    def _measure_forgetting(self, control: Any) -> None:
+        """Have the gauge read in this step's evaluation, or where there is none by itself."""
+        if not control.should_evaluate:
+            self.trainer._gauge_alone = control.should_evaluate = True
+
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.observation.control.stop is not None:
             control.should_evaluate = control.should_save = False  # told to stop: no evaluation first
             return
         self.trainer.finish_epoch()
+        gauge = self.trainer.observation.forgetting
+        if gauge is not None and gauge.due_each_epoch and gauge.step != state.global_step:
+            self._measure_forgetting(control)
         every, epoch = self.trainer.observation.save_epochs, float(state.epoch or 0.0)
         if every is not None and self.trainer._saved_step != state.global_step:
             # With one epoch, what `max_steps` left of the last one counts as one.

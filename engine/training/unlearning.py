@@ -175,6 +175,7 @@ class ObservedUnlearningTrainer(ObservedTrainer, PreparingSFTTrainer):
     def before_first_step(self) -> None:
         """Measure where everything begins. Raises `ConfigError` when the retain floor is not below that."""
         if not self.eval_dataset:
+            super().before_first_step()
             return
         metrics = self._evaluate(None, None, skip_scheduler=True)
         floor, value = self.settings.retain_floor, metrics.get(RETAINED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from engine.training.best import Best
 from engine.training.building import build_trainer
 from engine.training.control import Control
 from engine.training.early_stopping import EarlyStopping
+from engine.training.forgetting import Gauge
 from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
@@ -91,6 +92,19 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
     if resume_from is None:
         earlier.tell_of_it(run, config, provenance, reporter)
+    gauge = None
+    if config.forgetting.gauge:
+        probe = _read_role("probe", "probe", provenance)
+        leave_out_refused(probe, loaded.tokenizer)
+        gauge = Gauge.on(
+            loaded.model,
+            probe.rows,
+            loaded.tokenizer,
+            settings=config.forgetting,
+            path=run.forgetting,
+            reporter=reporter,
+            heard=lambda: control.hear_before_training(_resumed_step),
+        )
     if continued:
         loaded.model = loading.with_adapter(loaded.model, run.start)
     control.hear_before_training(_resumed_step)
@@ -171,6 +185,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         save_total_limit=saving.save_total_limit,
         best=_best(config),
         early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
+        forgetting=gauge,
         base_commit=commit or _downloaded_commit(provenance),
         answer=answer,
     )
@@ -286,9 +301,16 @@ def _refuse_wasted(config: RunConfig, provenance: Provenance) -> None:
 
 
 def _read_split(name: str, provenance: Provenance, config: RunConfig, limit: int | None = None) -> Split:
+    role = "train" if name == "train" else f"validation:{name}"
+    return _read_role(role, name, provenance, limit, config.data.mapping)
+
+
+def _read_role(
+    role: str, name: str, provenance: Provenance, limit: int | None = None, mapping: Mapping[str, str] | None = None
+) -> Split:
     split = Split(name, [], [])
-    for file in provenance.files("train" if name == "train" else f"validation:{name}"):
-        for item in read_rows(Path(file.path), limit=limit, mapping=config.data.mapping):
+    for file in provenance.files(role):
+        for item in read_rows(Path(file.path), limit=limit, mapping=mapping):
             if isinstance(item, Row):
                 split.rows.append(item)
             else:

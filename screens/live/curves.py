@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from engine.config.methods import FORGETTING
 from engine.runs.history import Column, MetricHistory, RunHistory
 from engine.runs.segment import Axis
 from tui.state import RunState
@@ -16,7 +17,10 @@ _AXES: Final[Mapping[str, Axis]] = {
     "step": "step", "epoch": "epoch", "num_tokens": "num_tokens", "seconds": "time",
 }  # fmt: skip
 """A chart's name of an axis -> the history's."""
-_TITLES: Final = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens/s"}
+_TITLES: Final = {
+    "learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens/s",
+    FORGETTING: "forgetting",
+}  # fmt: skip
 FIRST: Final = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
 """What the first page shows."""
 _FIRST_OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -100,12 +104,13 @@ class ChartSpec:
     """Whether a moving average makes sense: not for a schedule."""
 
 
-def chart_specs(history: RunHistory, method: str = "") -> list[ChartSpec]:
+def chart_specs(history: RunHistory, method: str = "", alarm: float | None = None) -> list[ChartSpec]:
     """Return a chart for every metric: first the four of the first page, whether there are values yet or not.
 
     Args:
         history: The figures.
         method: Decides what stands on the first page; one that is not known has that of most.
+        alarm: Where the gauge of forgetting raises its alarm; None where it is not read.
     """
     train, evaluation = history.train, history.evaluation
     left = dict.fromkeys(evaluation.metrics)
@@ -134,10 +139,11 @@ def chart_specs(history: RunHistory, method: str = "") -> list[ChartSpec]:
         title = _title(metric) if len(lines) == 1 else f"{_title(metric)} and {_short_name(twin or '')}"
         specs.append(ChartSpec(metric, title, (*lines, *points), metric != "learning_rate"))
     others = sorted(left, key=lambda name: name.endswith(_LAST))
-    specs += [
-        ChartSpec(name, _title(name), (MetricCurve(evaluation, name, _title(name), "points"),), smooth=False)
-        for name in others
-    ]
+    for name in others:
+        curves: list[MetricCurve | ReferenceLine] = [MetricCurve(evaluation, name, _title(name), "points")]
+        if name == FORGETTING and alarm is not None:
+            curves.append(ReferenceLine(evaluation, name, alarm, "alarm"))
+        specs.append(ChartSpec(name, _title(name), tuple(curves), smooth=False))
     return specs[:CHARTS_SHOWN]
 
 

@@ -119,6 +119,16 @@ class Figures:
         return [("would stop in ", "m"), (number_of(found.stops_in, at), "v"), *exposure]
 
     @property
+    def forgetting(self) -> list[Piece]:
+        """How far the model is from its base on the probe, where that is measured."""
+        found = self.state.forgetting
+        if found is None:
+            return []
+        if not found.alarmed:
+            return [("forgetting ", "m"), (f"{found.change:+.3f}", "v")]
+        return [(f"forgetting {found.change:+.3f}, alarm {found.alarm:g}", "w")]
+
+    @property
     def steps_per_second(self) -> list[Piece]:
         seconds = self.state.seconds_per_step
         if not seconds:
@@ -173,7 +183,10 @@ def headline(figures: Figures, width: int) -> list[list[Piece]]:
     if not shown.state.total_steps:
         second = shown.progress_bar(width)
     # No loss: the chart below has it, smoothed.
-    paces = (shown.left, shown.early_stop, shown.elapsed, shown.steps_per_second, shown.tokens_per_second, shown.tokens)
+    paces = (
+        shown.left, shown.early_stop, shown.forgetting, shown.elapsed, shown.steps_per_second,
+        shown.tokens_per_second, shown.tokens,
+    )  # fmt: skip
     return [first, second, fitted([group for group in paces if group], width)]
 
 

@@ -66,7 +66,7 @@ class Plots(Widget):
         self.owing = False
         """The small charts have not been drawn since the last change."""
         self._state: RunState | None = None
-        self._names: tuple[int, int, str] = (0, 0, "")
+        self._names: tuple[int, int, str, float | None] = (0, 0, "", None)
         self._marked: Sequence[CheckpointLine] | None = None
         self._marks: dict[str, list[float]] = {}
         self._x = XView()
@@ -105,13 +105,14 @@ class Plots(Widget):
 
     def show(self, state: RunState, empty: str = "no values yet") -> None:
         """Draw what is new of `state`; `empty` stands in the first chart while it has no values."""
-        names = (len(state.history.train.metrics), len(state.history.evaluation.metrics), state.method)
+        alarm = state.forgetting.alarm if state.forgetting is not None else None
+        names = (len(state.history.train.metrics), len(state.history.evaluation.metrics), state.method, alarm)
         if state is not self._state or names != self._names:
             # The charts of another state or of new metrics: the first step, the first evaluation.
             if state is not self._state:
                 self._marked = None
             self._state, self._names = state, names
-            self._take_specs(chart_specs(state.history, state.method))
+            self._take_specs(chart_specs(state.history, state.method, alarm))
         if state.checkpoints is not self._marked:
             self._marked = state.checkpoints
             self._marks = checkpoint_marks(state)

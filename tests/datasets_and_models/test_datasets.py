@@ -19,6 +19,7 @@ ROWS = {
     "instructions/instructions_train.jsonl": 106,
     "instructions/instructions_val.jsonl": 41,
     "preferences/preferences.jsonl": 25,
+    "probe/general.jsonl": 48,
 }
 
 
@@ -40,7 +41,7 @@ def test_a_file_has_the_rows_its_readme_promises(name: str) -> None:
     assert f"| `{name}` | {ROWS[name]} |" in readme
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if "dev" not in name and "preferences" not in name])
+@pytest.mark.parametrize("name", [name for name in ROWS if not name.startswith(("dev", "preferences", "probe"))])
 def test_no_question_occurs_twice_in_a_file(name: str) -> None:
     questions = Counter(row["instruction"] for row in read(name))
 
@@ -107,6 +108,14 @@ def test_many_instructions_have_a_whole_url_on_a_host_kept_for_examples() -> Non
         host = url.split("/")[2]
         assert host.endswith((".example.edu", ".example.org"))
         assert not url.endswith((".", ","))
+
+
+def test_no_text_of_the_probe_is_in_what_is_trained_on() -> None:
+    trained = json.dumps([read(name) for name in ROWS if "probe" not in name], ensure_ascii=False)
+    texts = [row["text"] for row in read("probe/general.jsonl")]
+
+    assert len(set(texts)) == 48
+    assert not [text for text in texts if text in trained]
 
 
 def test_preferences_have_the_categories_of_their_workflow() -> None:

@@ -38,6 +38,7 @@ def test_auto_is_taken_exactly_where_it_is_said() -> None:
         "model.chat_template",
         "model.adapter",
         "saving.promote",
+        "forgetting.probe",
     }
     for setting in settings().values():
         if setting.key not in free_text:

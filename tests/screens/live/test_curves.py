@@ -133,6 +133,12 @@ def test_another_loss_than_that_of_dpo_begins_elsewhere() -> None:
     assert [curve.label for curve in chart_specs(history({"loss": 1.0}), "dpo")[0].curves] == ["loss"]
 
 
+def test_the_alarm_is_a_line_beside_the_gauge_of_forgetting() -> None:
+    made = history({"loss": 1.0}, {"eval_forgetting": 0.05})
+    assert [curve.label for curve in chart_specs(made, alarm=0.1)[-1].curves] == ["forgetting", "alarm"]
+    assert [curve.label for curve in chart_specs(made)[-1].curves] == ["forgetting"]
+
+
 def test_both_losses_of_unlearning_are_twins_with_both_sets_over_them() -> None:
     sets = {"eval_retain_loss": 1.0, "eval_unlearn_loss": 2.0, "eval_loss": 1.5}
     specs = chart_specs(history({"loss": 6.9, "unlearn_loss": 0.1, "retain_loss": 0.2}, sets), "npo")

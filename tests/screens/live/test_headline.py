@@ -46,6 +46,15 @@ def test_early_stopping_says_when_it_would_end_the_run(armed: bool, stops_in: in
     assert ("exposure" in third) == armed
 
 
+@pytest.mark.parametrize(
+    ("change", "said"), [(0.02, "forgetting +0.020   "), (0.12, "forgetting +0.120, alarm 0.1   ")]
+)
+def test_the_gauge_of_forgetting_is_there_where_it_is_read(change: float, said: str) -> None:
+    story = Story().begin().train(100)
+    story.say(events.ForgettingMeasured(100, change, 3 + change, 3.0, 0.1, change >= 0.1, 0.5))
+    assert said in rows(Figures(story.state, story.now, "braille"), 118)[2]
+
+
 def test_what_it_does_besides_training_is_said() -> None:
     assert "evaluating" in rows(at(states.evaluating()), 118)[0]
     assert "preparing 1,488 rows" in rows(at(states.starting()), 118)[0]
