@@ -35,7 +35,8 @@ class Lens:
     model: str
     """Folder of the model, from `engine.data.templates.local_folder`."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """For `trl.SFTConfig`, as `engine.config.arguments.sft_arguments` gives them for a run."""
+    """For `trl.SFTConfig`, as `engine.config.arguments.sft_arguments` gives them for a run. Preference pairs are
+    prepared as `trl.DPOTrainer` does it, and marked answers as `trl.KTOTrainer`, with what these share with it."""
     chat_template: str | None = None
     """Text of a template instead of the model's own."""
     trust_remote_code: bool = False
@@ -55,6 +56,8 @@ class Token:
     truncated: bool = False
     """Whether the maximum length cuts it off: the model never sees it."""
     padding: bool = False
+    only_here: bool = False
+    """Of a preference pair: whether the other side lacks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,10 @@ class Examined:
     """Of a preference, prompt and rejected answer, masked in the same way."""
     common_prefix: int = 0
     """How many tokens chosen and rejected begin with in common."""
+    rejected_ends_trained: bool = False
+    """As `ends_trained`, of the rejected answer."""
+    about: str = ""
+    """What a method does with the row that is not told by its mask: of an answer marked as bad, of a row to unlearn."""
 
 
 class Microscope:
@@ -102,7 +109,8 @@ class Microscope:
         Args:
             path: Data file.
             line: 1 is the first.
-            batch_rows: Rows of the batch it is padded with, itself and those behind it in the file; 1 for no padding.
+            batch_rows: Rows of the batch it is padded with, itself and those behind it in the file; 1 for no padding
+                but that of the shorter answer of a pair.
 
         Raises:
             DataError: The line is no example, or the template refuses it or does not end.

@@ -7,7 +7,6 @@ import os
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,12 +20,18 @@ from engine.errors import DataError, EngineError
 
 if TYPE_CHECKING:
     from engine.data.preparing import Preparation
+    from engine.data.preparing_answers import AnswersPreparation
 
 SECONDS = 20.0
 """What one row may take. A row of 100,000 tokens takes a fifth of a second."""
 _MOST_CHARACTERS = 2_000_000
 """Half a million tokens: two seconds, and a reply of 30 MB."""
+_NO_ROOM = "no token of the answer is left within data.max_length {}"
+COMPARED = ("preference", "kto")
+"""Kinds of rows whose answers are compared or marked, which other trainers prepare."""
 _Columns = tuple[list[int], list[int], list[bool]]
+_Shown = tuple[str, int, bool, bool, bool]
+"""A `Token` without its name."""
 
 
 class Reader:
@@ -94,8 +99,19 @@ class Bench:
         )
         self.stops = end_ids(Path(lens["model"]))
         self._preparations: dict[str, Preparation] = {}
+        self._answers_preparations: dict[str, AnswersPreparation] = {}
         self._readers: dict[str, tuple[int, Reader]] = {}
         self._texts: dict[int, str] = {}
+
+    def load(self, path: str, line: int) -> None:
+        """Load the libraries that prepare the row at a line.
+
+        Raises:
+            EngineError: There is none.
+        """
+        _, row = self._reader(path).read(line)
+        if isinstance(row, Row) and row.kind in COMPARED:
+            import_module("engine.data.preparing_answers").load(row.kind)
 
     def examine(self, path: str, line: int, batch_rows: int) -> dict[str, Any]:
         """Return the fields of `Examined`.
@@ -114,43 +130,71 @@ class Bench:
                 remedy="`ftconsole data check` says whether it is cut off.",
             )
         neighbours = list(self._neighbours(reader, row, batch_rows - 1))
-        tokens, dropped = self._tokens(row, neighbours)
-        ends = self.stops | {self.tokenizer.eos_token_id}  # which preparing has set to `trainer.eos_token`
+        tokens, dropped, *other = self._sides(row, neighbours)
         seen = [token for token in tokens if not token[3] and not token[4]]
-        trained = [token for token in tokens if token[2]]
-        last = next((token for token in reversed(trained) if token[0].strip()), None)
-        messages = [*row.prompt, *row.completion]
+        trained = sum(token[2] for token in tokens)
         bos = self.tokenizer.bos_token_id
         found: dict[str, Any] = {
             "path": path,
             "line": line,
             "raw": json.dumps(record, ensure_ascii=False, default=str),
-            "messages": messages,
+            "messages": [*row.prompt, *row.completion],
             "rendered": self._rendered(row),
             "tokens": tokens,
-            "trained_share": len(trained) / len(seen) if seen else 0.0,
-            "ends_trained": last is not None and last[1] in ends,
+            "trained_share": trained / len(seen) if seen else 0.0,
+            "ends_trained": self._ends_trained(tokens),
             "bos_count": sum(token[1] == bos for token in seen) if bos is not None else 0,
-            "bos_expected": 0 if bos is None or bos in ends else 1,
+            "bos_expected": 0 if bos is None or bos in self._ends else 1,
             "dropped_reason": dropped,
             "rejected_tokens": [],
             "common_prefix": 0,
+            "about": _about(row),
         }
-        if row.rejected:
-            rejected, _ = self._tokens(replace(row, completion=row.rejected), [])
-            same = (one[1] == other[1] for one, other in zip(tokens, rejected, strict=False))
-            found["rejected_tokens"] = rejected
-            found["common_prefix"] = next(
-                (position for position, equal in enumerate(same) if not equal), min(len(tokens), len(rejected))
-            )
+        if other:
+            (rejected,) = other
+            found |= self._compared(tokens, rejected)
         return found
 
-    def _preparation(self, row: Row) -> Preparation:
-        from engine.data.preparing import Preparation
+    @property
+    def _ends(self) -> set[int]:
+        return self.stops | {self.tokenizer.eos_token_id}  # which preparing has set to `trainer.eos_token`
 
+    def _ends_trained(self, tokens: list[_Shown]) -> bool:
+        last = next((token for token in reversed(tokens) if token[2] and token[0].strip()), None)
+        return last is not None and last[1] in self._ends
+
+    def _compared(self, tokens: list[_Shown], rejected: list[_Shown]) -> dict[str, Any]:
+        """Return what is told of a pair: the other side, and on both what only one of them has."""
+        from engine.data.preparing_answers import common_prefix, only_here
+
+        # Padding is of the batch, and not of either answer.
+        sides = [[token for token in side if not token[4]] for side in (tokens, rejected)]
+        ids = [[token[1] for token in side] for side in sides]
+        marked = []
+        for shown, own, alone in zip((tokens, rejected), sides, only_here(ids[0], ids[1]), strict=True):
+            padded = [(*token, False) for token in shown if token[4]]
+            marked.append([*((*token, one) for token, one in zip(own, alone, strict=True)), *padded])
+        return {
+            "tokens": marked[0],
+            "rejected_tokens": marked[1],
+            "common_prefix": common_prefix(ids[0], ids[1]),
+            "rejected_ends_trained": self._ends_trained(rejected),
+        }
+
+    def _preparation(self, row: Row) -> Preparation:
         if row.kind not in self._preparations:
+            from engine.data.preparing import Preparation
+
             self._preparations[row.kind] = Preparation(self.tokenizer, dict(self.lens["arguments"]), row)
         return self._preparations[row.kind]
+
+    def _answers_preparation(self, row: Row) -> AnswersPreparation:
+        if row.kind not in self._answers_preparations:
+            from engine.data.preparing_answers import AnswersPreparation
+
+            made = AnswersPreparation(self.tokenizer, dict(self.lens["arguments"]), row)
+            self._answers_preparations[row.kind] = made
+        return self._answers_preparations[row.kind]
 
     def _neighbours(self, reader: Reader, row: Row, count: int) -> Iterator[Row]:
         for number in range(row.line + 1, row.line + 1 + count):
@@ -167,8 +211,10 @@ class Bench:
             self._readers[path] = changed, Reader(Path(path), self.lens["mapping"])
         return self._readers[path][1]
 
-    def _tokens(self, row: Row, neighbours: list[Row]) -> tuple[list[tuple[str, int, bool, bool, bool]], str | None]:
-        """Return `Token`s in order, and why the run would not learn from the row."""
+    def _sides(self, row: Row, neighbours: list[Row]) -> tuple[Any, ...]:
+        """Return `Token`s in order, why the run would not learn from the row, and the worse answer's of a pair."""
+        if row.kind in COMPARED:
+            return self._answers(row, neighbours)
         preparation = self._preparation(row)
         limit = preparation.max_length
         prepared = preparation.prepare([row])
@@ -178,23 +224,40 @@ class Bench:
             whole = list(uncut["input_ids"])
         reason = "no token of it is trained"
         if prepared:
-            ids, labels, padding = self._collated(preparation, prepared, neighbours)
-            if any(label != -100 for label in labels):
+            columns = self._collated(preparation, prepared, neighbours)
+            if any(label != -100 for label in columns[1]):
                 reason = ""
         else:
-            ids, labels = whole[:limit], [-100] * len(whole[:limit])
-            padding = [False] * len(ids)
+            columns = _masked(whole[:limit])
         if reason and limit is not None and len(whole) > limit:
-            reason = f"no token of the answer is left within data.max_length {limit}"
+            reason = _NO_ROOM.format(limit)
+        return self._shown(columns, whole, keeps_end=preparation.keeps_end), reason or None
+
+    def _answers(self, row: Row, neighbours: list[Row]) -> tuple[Any, ...]:
+        """Do the same for answers that are compared or marked."""
+        preparation = self._answers_preparation(row)
+        limit = preparation.max_length
+        whole = preparation.uncut(row)
+        prepared = preparation.prepare([row])
+        if not prepared:
+            shown = [self._shown(_masked(ids[:limit]), ids) for ids in whole]
+            return shown[0], _NO_ROOM.format(limit), *shown[1:]
+        sides = preparation.collate([*prepared, *(preparation.prepare(neighbours) if neighbours else [])])
+        shown = [self._shown(side, ids) for side, ids in zip(sides, whole, strict=True)]
+        return shown[0], None, *shown[1:]
+
+    def _shown(self, columns: _Columns, whole: list[int], *, keeps_end: bool = False) -> list[_Shown]:
+        """Return the tokens the model is given, and beside them those that are cut off."""
+        ids, labels, padding = columns
         real = len(ids) - sum(padding)
         kept = [
             (self._text(i), i, label != -100, False, pad) for i, label, pad in zip(ids, labels, padding, strict=True)
         ]
-        if preparation.keeps_end and real < len(whole):
+        if keeps_end and real < len(whole):
             cut = [(self._text(i), i, False, True, False) for i in whole[: len(whole) - real]]
-            return [*cut, *kept], reason or None
+            return [*cut, *kept]
         cut = [(self._text(i), i, False, True, False) for i in whole[real:]]
-        return [*kept[:real], *cut, *kept[real:]], reason or None
+        return [*kept[:real], *cut, *kept[real:]]
 
     def _collated(self, preparation: Preparation, prepared: list[dict[str, Any]], neighbours: list[Row]) -> _Columns:
         """Return ids, labels and what is padding, as the collator gives them."""
@@ -228,6 +291,19 @@ class Bench:
         return text
 
 
+def _masked(ids: list[int]) -> _Columns:
+    return ids, [-100] * len(ids), [False] * len(ids)
+
+
+def _about(row: Row) -> str:
+    """Return what methods do with a row beyond its mask; empty for an answer that is simply learned."""
+    if row.kind == "kto":
+        return "marked as good: made likelier" if row.label else "marked as bad: made less likely"
+    if row.dataset_type == "unlearn":
+        return "to unlearn: `refusal` and `sft` teach this answer; the other methods of unlearning push away from it"
+    return ""
+
+
 def spelled_bytes(token: str) -> str:
     """Return a part of a character with its bytes as `<0xE6>`, which is how other vocabularies name them.
 
@@ -251,6 +327,7 @@ def answer(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
     try:
         # Not within the limit, which is for the row: on a busy machine torch and TRL alone have taken longer.
         import_module("engine.data.preparing")
+        bench.load(request["path"], request["line"])
         with time_limit(SECONDS):
             return {"examined": bench.examine(request["path"], request["line"], request["batch_rows"])}
     except OutOfTime:

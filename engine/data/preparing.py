@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -55,11 +55,15 @@ def stream_of(rows: Sequence[Row]) -> IterableDataset:
     Raises:
         DataError: They are of several kinds.
     """
-    columns = _columns(rows)
+    return stream(_columns(rows))
+
+
+def stream(columns: Mapping[str, Sequence[Any]]) -> IterableDataset:
+    """Return columns as a stream of rows."""
 
     def examples() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number in range(len(rows)):
-            yield number, {name: column[number] for name, column in columns.items()}
+        for number, values in enumerate(zip(*columns.values(), strict=True)):
+            yield number, dict(zip(columns, values, strict=True))
 
     return IterableDataset(ExamplesIterable(examples, {}))
 
@@ -290,7 +294,7 @@ class Preparation:
         }  # fmt: skip
         try:
             self._trainer = PreparingSFTTrainer(
-                model=_placeholder(),
+                model=placeholder(),
                 args=SFTConfig(**here),
                 train_dataset=stream_of([first]),
                 processing_class=tokenizer,
@@ -341,7 +345,8 @@ class Preparation:
         return batch
 
 
-def _placeholder() -> LlamaForCausalLM:
+def placeholder() -> LlamaForCausalLM:
+    """Return a model of a few hundred weights, for trainers that are to prepare rows only."""
     shape = LlamaConfig(
         vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
         num_key_value_heads=1, bos_token_id=None, eos_token_id=None, pad_token_id=None,

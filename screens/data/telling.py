@@ -79,14 +79,29 @@ def _pair_rows(row: Row, width: int) -> list[list[Piece]]:
         half = (width - 3) // 2
         left = [[("chosen", "g")], *wrapped(marked[0], half)]
         right = [[("rejected", "e")], *wrapped(marked[1], half)]
-        for index in range(max(len(left), len(right))):
-            first = left[index] if index < len(left) else []
-            second = right[index] if index < len(right) else []
-            gap = half - sum(cell_len(text) for text, _ in first)
-            rows.append([*first, (" " * gap, " "), (" │ ", "d"), *second])
+        rows += beside_each_other(left, right, half)
     else:
         rows += [[("chosen", "g")], *_indented(marked[0], width), [], [("rejected", "e")], *_indented(marked[1], width)]
     return [*rows, [], *wrapped([agree], width), *wrapped([(lengths, "m")], width), []]
+
+
+def beside_each_other(
+    left: Sequence[Sequence[Piece]], right: Sequence[Sequence[Piece]], half: int
+) -> list[list[Piece]]:
+    """Return rows of which each has one of both sides.
+
+    Args:
+        left: None is wider than `half`.
+        right: The other side.
+        half: Cells of one side; three more stand between the two.
+    """
+    rows: list[list[Piece]] = []
+    for index in range(max(len(left), len(right))):
+        first = left[index] if index < len(left) else []
+        second = right[index] if index < len(right) else []
+        gap = half - sum(cell_len(text) for text, _ in first)
+        rows.append([*first, (" " * gap, " "), (" │ ", "d"), *second])
+    return rows
 
 
 def _indented(pieces: list[Piece], width: int) -> list[list[Piece]]:

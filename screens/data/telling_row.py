@@ -10,10 +10,10 @@ from engine.errors import EngineError
 from screens.data.book import Entry
 from screens.data.lens import Settled
 from screens.data.pane import Told
-from screens.data.telling import message_rows, paragraph, raw_rows, told
+from screens.data.telling import BESIDE, beside_each_other, message_rows, paragraph, raw_rows, told
 from screens.data.token_rows import Token, legend, list_rows, mask_rows
 from tui.display import plain
-from tui.widgets.cells import Piece, fitted, length
+from tui.widgets.cells import Piece, length
 from tui.widgets.chart.glyphs import GlyphSet
 from tui.widgets.text_rows import wrapped
 
@@ -44,18 +44,34 @@ def examined_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -
         return mask_rows(tokens, width, glyphs) if view == "mask" else list_rows(tokens, width)
 
     if not examined.rejected_tokens:
-        return told([*rows, [], *fitted_legend(examined, width, glyphs), [], *make(examined.tokens)])
-    same = f"the first {examined.common_prefix:,} tokens of both are the same"
-    rows += [[(same, "m")], []]
-    for side, style, tokens in (("chosen", "g", examined.tokens), ("rejected", "e", examined.rejected_tokens)):
-        rows += [[(f"{side}  ", style), *fitted(legend(tokens, glyphs), width - len(side) - 2)], *make(tokens), []]
-    return told(rows[:-1])
+        return told([*rows, [], *in_rows(legend(examined.tokens, glyphs), width), [], *make(examined.tokens)])
+    return told([*rows, [], *pair_rows(view, examined, width, glyphs)])
 
 
-def fitted_legend(examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece]]:
-    """Return the signs under the tokens and what they mean, in as many rows as that takes."""
+def pair_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece]]:
+    """Return what both answers begin with, and behind it one beside the other, where there is room for both."""
+    same = examined.common_prefix
+    sides = (("chosen", "g", examined.tokens[same:]), ("rejected", "e", examined.rejected_tokens[same:]))
+
+    def make(tokens: Sequence[Token], room: int, first: int) -> list[list[Piece]]:
+        return mask_rows(tokens, room, glyphs) if view == "mask" else list_rows(tokens, room, first)
+
+    rows: list[list[Piece]] = [[(f"the first {same:,} tokens of both are the same", "m")]]
+    rows += [*make(examined.tokens[:same], width, 0), []]
+    made = []
+    beside = width >= BESIDE
+    room = (width - 3) // 2 if beside else width
+    for side, style, tokens in sides:
+        made.append([*in_rows([[(side, style)], *legend(tokens, glyphs)], room), *make(tokens, room, same)])
+    if beside:
+        return [*rows, *beside_each_other(made[0], made[1], room)]
+    return [*rows, *made[0], [], *made[1]]
+
+
+def in_rows(groups: Sequence[list[Piece]], width: int) -> list[list[Piece]]:
+    """Return groups of pieces beside each other, in as many rows as that takes."""
     rows: list[list[Piece]] = [[]]
-    for group in legend(examined.tokens, glyphs):
+    for group in groups:
         if rows[-1] and length(rows[-1]) + 3 + length(group) > width:
             rows.append([])
         rows[-1] += [("   ", " "), *group] if rows[-1] else group
@@ -68,10 +84,12 @@ def verdict(examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece
     seen = sum(not token.truncated and not token.padding for token in examined.tokens)
     trained = sum(token.trained for token in examined.tokens)
     dropped = examined.dropped_reason
-    cut = sum(token.truncated for token in examined.tokens)
+    cut = sum(token.truncated for token in (*examined.tokens, *examined.rejected_tokens))
     first: list[Piece] = [(f"{yes} learned", "g")] if dropped is None else [(f"{no} dropped: {plain(dropped)}", "e")]
     share = [(f"{trained:,} of {seen:,} tokens trained ({examined.trained_share:.0%})", "e" if not trained else " ")]
-    ends = [(f"{yes} end trained", "g")] if examined.ends_trained else [(f"{no} end not trained", "e")]
+    both = examined.ends_trained and (examined.rejected_ends_trained or not examined.rejected_tokens)
+    whose = "end of rejected" if examined.rejected_tokens and examined.ends_trained else "end"
+    ends = [(f"{yes} end trained", "g")] if both else [(f"{no} {whose} not trained", "e")]
     bos_right = examined.bos_count == examined.bos_expected
     bos = [(f"{yes if bos_right else no} {examined.bos_count} BOS"
             + ("" if bos_right else f", not {examined.bos_expected}"), "m" if bos_right else "e")]  # fmt: skip
@@ -85,7 +103,7 @@ def verdict(examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece
         rows[-1] += [("   ", " "), *group] if rows[-1] else wrapped(group, width)[0]
         if group is first and dropped is not None:
             rows += wrapped(group, width)[1:] or [[]]
-    return rows
+    return [*rows, *wrapped([(plain(examined.about), "w")], width)] if examined.about else rows
 
 
 def waiting(entry: Entry | None, error: EngineError | None, settled: Settled | None, width: int) -> list[Told]:

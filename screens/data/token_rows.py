@@ -1,7 +1,7 @@
 """The tokens of a row in cells: under the text of each, whether the model learns it.
 
-The mark under a token says it, not its colour: a heavy stroke is trained, a dot masked, crosses are cut off, shade is
-padding.
+The mark under a token says it, not its colour: a heavy stroke is trained, a block is trained and stands in one answer
+of a pair only, a dot is masked, crosses are cut off, shade is padding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tui.display import cell_len, plain, truncate
 from tui.widgets.cells import Piece
 from tui.widgets.chart.glyphs import GlyphSet
 
-State = Literal["trained", "masked", "truncated", "padding"]
+State = Literal["trained", "only here", "masked", "truncated", "padding"]
 
 
 class Token(Protocol):
@@ -30,10 +30,12 @@ class Token(Protocol):
     def truncated(self) -> bool: ...
     @property
     def padding(self) -> bool: ...
+    @property
+    def only_here(self) -> bool: ...
 
 
-STATES: Final[tuple[State, ...]] = ("trained", "masked", "truncated", "padding")
-STYLES: Final[dict[State, str]] = {"trained": "g", "masked": "m", "truncated": "e", "padding": "d"}
+STATES: Final[tuple[State, ...]] = ("trained", "only here", "masked", "truncated", "padding")
+STYLES: Final[dict[State, str]] = {"trained": "g", "only here": "w", "masked": "m", "truncated": "e", "padding": "d"}
 SHOWN_FIRST: Final = 4_000
 """Tokens shown from the beginning of a long row."""
 SHOWN_LAST: Final = 1_000
@@ -54,12 +56,14 @@ class _Marks:
 
 _MARKS: Final[dict[State, _Marks]] = {
     "trained": _Marks("╸", "━", "╸", "━"),
+    "only here": _Marks("▀", "▀", "▀", "▀"),
     "masked": _Marks("·", " ", " ", "·"),
     "truncated": _Marks("×", "×", "×", "×"),
     "padding": _Marks("░", "░", "░", "░"),
 }
 _ASCII_MARKS: Final[dict[State, _Marks]] = {
     "trained": _Marks("+", "=", "=", "+"),
+    "only here": _Marks("#", "#", "#", "#"),
     "masked": _Marks(".", " ", " ", "."),
     "truncated": _Marks("x", "x", "x", "x"),
     "padding": _Marks("_", "_", "_", "_"),
@@ -72,7 +76,9 @@ def state_of(token: Token) -> State:
         return "padding"
     if token.truncated:
         return "truncated"
-    return "trained" if token.trained else "masked"
+    if not token.trained:
+        return "masked"
+    return "only here" if token.only_here else "trained"
 
 
 def _text(token: Token) -> str:
@@ -155,14 +161,20 @@ def _parts(text: str, width: int, used: int) -> list[str]:
     return parts
 
 
-def list_rows(tokens: Sequence[Token], width: int) -> list[list[Piece]]:
-    """Return a row for each token: its place, its id, what becomes of it, its text."""
+def list_rows(tokens: Sequence[Token], width: int, start: int = 0) -> list[list[Piece]]:
+    """Return a row for each token: its place, its id, what becomes of it, its text.
+
+    Args:
+        tokens: In order.
+        width: Of a row.
+        start: Place of the first one.
+    """
     first, left_out, last = _shown(tokens)
     rows: list[list[Piece]] = [[(f"{'':>5}{'id':>9}  {'':<10} text", "m")]]
-    rows += [_row(place, token, width) for place, token in enumerate(first)]
+    rows += [_row(place, token, width) for place, token in enumerate(first, start)]
     if left_out:
         rows.append([(f"… {left_out:,} tokens left out …", "m")])
-        rows += [_row(len(tokens) - len(last) + place, token, width) for place, token in enumerate(last)]
+        rows += [_row(start + len(tokens) - len(last) + place, token, width) for place, token in enumerate(last)]
     return rows
 
 

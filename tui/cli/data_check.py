@@ -22,7 +22,7 @@ EXIT_GRAVE = 5
 """As for `DataRefused`: a run would not start."""
 _STYLES = {"grave": "error", "warning": "warning", "note": ""}
 _SHOWN_CHARACTERS = 4_000
-_KINDS = ("masked", "trained", "cut off", "padding")
+_KINDS = ("masked", "trained", "cut off", "padding", "only here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +179,19 @@ def _print_row(examined: Examined) -> None:
     seen = sum(not token.truncated and not token.padding for token in examined.tokens)
     trained = sum(token.trained for token in examined.tokens)
     output.out(f"{trained} of {seen} tokens are trained ({100 * examined.trained_share:.0f} %).")
-    cut = sum(token.truncated for token in examined.tokens)
+    cut = sum(token.truncated for token in (*examined.tokens, *examined.rejected_tokens))
     if cut:
         output.out(f"{cut} tokens are cut off.", style="warning")
     if examined.dropped_reason is not None:
         output.out(f"The run would not learn from it: {plain(examined.dropped_reason)}.", style="error")
+    elif examined.ends_trained and examined.rejected_tokens and not examined.rejected_ends_trained:
+        output.out("The end of the rejected answer is not trained.", style="warning")
     elif examined.ends_trained:
-        output.out("The end of the answer is trained.")
+        output.out("The end of the answer is trained." if not examined.rejected_tokens else "Both ends are trained.")
     else:
         output.out("The end of the answer is not trained, so the model would not learn to stop.", style="warning")
+    if examined.about:
+        output.out(f"{plain(examined.about[:1].upper() + examined.about[1:])}.")
     if examined.bos_count != examined.bos_expected:
         output.out(f"It has {examined.bos_count} beginning-of-sequence tokens; {examined.bos_expected} is usual.",
                    style="warning")  # fmt: skip
@@ -196,7 +200,8 @@ def _print_row(examined: Examined) -> None:
 def _print_tokens(title: str, tokens: Sequence[Token]) -> None:
     output.out(title, style="bold")
     for position, token in enumerate(tokens):
-        kind = _KINDS[2 if token.truncated else 3 if token.padding else int(token.trained)]
+        alone = token.only_here and token.trained
+        kind = _KINDS[2 if token.truncated else 3 if token.padding else 4 if alone else int(token.trained)]
         output.out(
-            f"  {position:5} {kind:8} {token.id:7}  {plain(repr(token.text))}", style="" if token.trained else "dim"
+            f"  {position:5} {kind:9} {token.id:7}  {plain(repr(token.text))}", style="" if token.trained else "dim"
         )

@@ -170,11 +170,67 @@ def test_a_preference_shows_both_sides_and_what_they_have_in_common(tmp_path: Pa
     pairs = [{"prompt": f"Q{n}?", "chosen": "It is so.", "rejected": "It is not."} for n in range(3)]
     path = write_rows(tmp_path / "pairs.jsonl", pairs)
     found = bench(Lens(str(folder), {"output_dir": str(tmp_path / "out")})).examine(str(path), 1, 1)
-    texts = [[token[0] for token in found[side]] for side in ("tokens", "rejected_tokens")]
+    texts = [[token[0] for token in found[side] if not token[4]] for side in ("tokens", "rejected_tokens")]
     common = found["common_prefix"]
     assert texts[0][:common] == texts[1][:common]
     assert "".join(texts[0][:common]).endswith("It is ")
     assert ("".join(texts[0][common:]), "".join(texts[1][common:])) == ("so.<|im_end|>\n", "not.<|im_end|>\n")
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_answers_that_are_compared_are_those_of_the_training_batch(name: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from engine.config.load import loads
+    from engine.data.preparing import placeholder
+    from engine.data.rows import Row, read_rows
+    from engine.training.method import training_method
+
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    pairs = [{"prompt": f"Q{n}?", "chosen": "It is so.", "rejected": "It is not, " * n + "no."} for n in range(4)]
+    pairs[2] = {"prompt": "Why? " * 40, "chosen": "So.", "rejected": "Not."}  # no room for its answers
+    pairs[3]["rejected"] *= 20
+    marked = [{"prompt": pair["prompt"], "completion": pair["rejected"], "label": False} for pair in pairs]
+    path = write_rows(tmp_path / "rows.jsonl", pairs if name == "dpo" else marked)
+    given: Any = loads(f"{{method: {{name: {name}}}, data: {{train: x}}}}", "test.yaml")
+    method = training_method(given)
+    own: dict[str, Any] = {"loss_type": "apo_zero_unpaired"} if name == "kto" else {}
+    config = method.arguments_class(
+        output_dir=str(tmp_path / "out"), use_cpu=True, bf16=False, max_length=100, report_to="none", **own
+    )
+    from peft import LoraConfig
+
+    trainer = method.trainer_class(
+        model=placeholder(),
+        args=config,
+        train_dataset=method.dataset([row for row in read_rows(path) if isinstance(row, Row)]),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=["q_proj"]),
+    )
+    assert [example["row"] for example in trainer.train_dataset] == [0, 1, 3]
+    microscope = bench(Lens(str(folder), {"max_length": 100, "completion_only_loss": True, "packing": False}))
+    for example in trainer.train_dataset:
+        batch = trainer.data_collator([{key: value for key, value in example.items() if key != "row"}])
+        found = microscope.examine(str(path), example["row"] + 1, 1)
+        for place, side in enumerate(("tokens", "rejected_tokens")[: len(batch["input_ids"])]):
+            given = [token for token in found[side] if not token[3]]
+            assert [token[1] for token in given] == batch["input_ids"][place].tolist()
+            assert [token[2] for token in given] == batch["completion_mask"][place].bool().tolist()
+            assert [not token[4] for token in given] == batch["attention_mask"][place].bool().tolist()
+    cut = microscope.examine(str(path), 4, 1)
+    assert cut["rejected_tokens" if name == "dpo" else "tokens"][-1][3]
+    assert not cut["rejected_ends_trained" if name == "dpo" else "ends_trained"]
+    dropped = microscope.examine(str(path), 3, 1)
+    assert dropped["dropped_reason"] == "no token of the answer is left within data.max_length 100"
+
+
+def test_what_only_one_answer_of_a_pair_has_is_marked() -> None:
+    from engine.data.preparing_answers import common_prefix, only_here
+
+    one, other = [1, 2, 3, 9], [1, 2, 7, 8, 9]
+    assert common_prefix(one, other) == 2
+    assert only_here(one, other) == ([False, False, True, False], [False, False, True, True, False])
+    assert only_here([1], [1]) == ([False], [False])
 
 
 async def look(microscope: Microscope, path: Path, line: int) -> Examined:

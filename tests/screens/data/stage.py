@@ -23,7 +23,7 @@ class StillMicroscope(Microscope):
 
     async def examine(self, path: str | Path, line: int, *, batch_rows: int = 1) -> Examined:
         self.asked.append(line)
-        return examined(line, path=str(path))
+        return examined_pair(line) if "preferences" in str(path) else examined(line, path=str(path))
 
 
 def tokens(*, cut: bool = False, padded: bool = False) -> list[Token]:
@@ -43,6 +43,22 @@ def examined(line: int, *, path: str = "rows.jsonl", cut: bool = False, padded: 
     return Examined(
         path, line, "{}", [{"role": "user", "content": "What is it?"}], "".join(token.text for token in made), made,
         trained / seen, not cut, 0, 0, None,
+    )  # fmt: skip
+
+
+def examined_pair(line: int) -> Examined:
+    """Return a pair whose answers begin alike and end alike."""
+    question = [Token(text, 100 + at, trained=False) for at, text in enumerate(["user", "\n", "What", "?", "\n"])]
+
+    def answer(words: list[str], first: int) -> list[Token]:
+        own = [Token(word, first + at, trained=True, only_here=True) for at, word in enumerate(words)]
+        return [*question, Token("It", 200, trained=True), *own, Token("<|im_end|>", 201, trained=True)]
+
+    chosen, rejected = answer([" may", " be", " so", "."], 300), answer([" is", " certainly", " so", ",", " is"], 400)
+    padded = [*chosen, Token("<|pad|>", 0, trained=False, padding=True)]
+    return Examined(
+        "preferences.jsonl", line, "{}", [{"role": "user", "content": "What?"}], "user\nWhat?\n", padded,
+        6 / 11, True, 0, 0, None, rejected, 6, False,
     )  # fmt: skip
 
 

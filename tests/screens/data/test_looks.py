@@ -88,6 +88,7 @@ def after(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param(questions, ["j"], id="messages"),
         pytest.param(questions, ["j", "x"], id="mask"),
         pytest.param(preferences, ["j"], id="preferences"),
+        pytest.param(preferences, ["x"], id="mask of a pair"),
         pytest.param(wrong, ["d", "tab", "j", "enter"], id="doctor"),
         pytest.param(questions, ["d"], id="doctor without findings"),
         pytest.param(questions, ["s"], id="statistics"),

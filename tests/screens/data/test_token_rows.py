@@ -23,10 +23,11 @@ def test_what_becomes_of_a_token_is_seen_without_colour(glyphs: GlyphSet) -> Non
         Token("text", 2, trained=False),
         Token("text", 3, trained=False, truncated=True),
         Token("text", 4, trained=False, padding=True),
+        Token("text", 5, trained=True, only_here=True),
     ]
     _, marks = drawn(mask_rows(states, 80, glyphs))
-    parts = [marks[start : start + 4] for start in range(0, 16, 4)]
-    assert len(set(parts)) == 4
+    parts = [marks[start : start + 4] for start in range(0, 20, 4)]
+    assert len(set(parts)) == 5
     assert all(len(part) == 4 for part in parts)
     assert all(character.isascii() for character in marks) == (glyphs == "ascii")
 
