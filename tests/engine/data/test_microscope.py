@@ -179,12 +179,13 @@ def test_a_preference_shows_both_sides_and_what_they_have_in_common(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["dpo", "kto"])
 def test_answers_that_are_compared_are_those_of_the_training_batch(name: str, tmp_path: Path) -> None:
+    from peft import LoraConfig
     from transformers import AutoTokenizer
+    from trl import DPOConfig, KTOConfig
 
-    from engine.config.load import loads
     from engine.data.preparing import placeholder
     from engine.data.rows import Row, read_rows
-    from engine.training.method import training_method
+    from engine.training import dpo, kto
 
     folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
     pairs = [{"prompt": f"Q{n}?", "chosen": "It is so.", "rejected": "It is not, " * n + "no."} for n in range(4)]
@@ -192,18 +193,17 @@ def test_answers_that_are_compared_are_those_of_the_training_batch(name: str, tm
     pairs[3]["rejected"] *= 20
     marked = [{"prompt": pair["prompt"], "completion": pair["rejected"], "label": False} for pair in pairs]
     path = write_rows(tmp_path / "rows.jsonl", pairs if name == "dpo" else marked)
-    given: Any = loads(f"{{method: {{name: {name}}}, data: {{train: x}}}}", "test.yaml")
-    method = training_method(given)
-    own: dict[str, Any] = {"loss_type": "apo_zero_unpaired"} if name == "kto" else {}
-    config = method.arguments_class(
-        output_dir=str(tmp_path / "out"), use_cpu=True, bf16=False, max_length=100, report_to="none", **own
-    )
-    from peft import LoraConfig
-
-    trainer = method.trainer_class(
+    common: dict[str, Any] = {"use_cpu": True, "bf16": False, "max_length": 100, "report_to": "none"}
+    config: Any = DPOConfig(str(tmp_path / "out"), **common)
+    trainer_class: Any = dpo.ObservedDPOTrainer
+    if name == "kto":
+        config = KTOConfig(str(tmp_path / "out"), loss_type="apo_zero_unpaired", **common)
+        trainer_class = kto.ObservedKTOTrainer
+    found_rows = [row for row in read_rows(path) if isinstance(row, Row)]
+    trainer = trainer_class(
         model=placeholder(),
         args=config,
-        train_dataset=method.dataset([row for row in read_rows(path) if isinstance(row, Row)]),
+        train_dataset=(dpo.pairs_of if name == "dpo" else kto.marked_of)(found_rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=["q_proj"]),
     )
