@@ -78,6 +78,11 @@ def sequences_per_row(config: RunConfig) -> int:
     return 1 + config.unlearning.retain_per_unlearn
 
 
+def uses_retain(config: RunConfig) -> bool:
+    """Return whether the steps of a method that unlearns have rows to retain in them."""
+    return config.method.name != "gradient_ascent" and config.unlearning.retain_per_unlearn > 0
+
+
 def logged_metrics(config: RunConfig) -> list[str]:
     """Return every figure a run of this configuration reports that a setting may name.
 

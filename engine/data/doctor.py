@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.config.methods import METHODS
 from engine.data.findings import SHOWN_LINES, Finding, Grade, Report
+from engine.data.row import KINDS
 from engine.data.rows import Problem, Row, read_rows
 from engine.data.shapes import SHAPES
 from engine.data.templates import (
@@ -44,8 +46,14 @@ _SCARCE = 0.2
 """Below this share of the rows one kind is scarce."""
 _LARGE_EFFECT = 0.8
 """Cohen's own threshold for a large d."""
+_MANY_REASONS = 1_000
+_SHOWN_REASONS = 3
 _ROLE = "has the role"
 _EMPTY = ("is empty",)
+
+
+SPLITTING = ("bfd_split", "wrapped")
+"""Values of `trainer.packing_strategy` with which a row goes on in the next sequence: nothing is cut off."""
 
 
 class Cancelled(Exception):
@@ -72,6 +80,11 @@ class Asked:
     """Rows of each training file."""
     mapping: Mapping[str, str] | None = None
     """Column by field, where the recognition of the shape was corrected."""
+    method: str | None = None
+    """`method.name`, which decides what is learned from and how it is cut. None: each kind of row by its own, pairs by
+    `dpo` and marked answers by `kto`."""
+    uses_retain: bool = True
+    """Of a method that unlearns: whether it has a use for rows to retain."""
 
 
 def examine_files(
@@ -152,7 +165,8 @@ def in_main_thread() -> bool:
 class _Found:
     count: int = 0
     lines: list[tuple[str, int]] = field(default_factory=list)
-    example: str = ""
+    examples: dict[str, int] = field(default_factory=dict)
+    """How often each was said; of many different ones, of the first."""
 
 
 class _Examination:
@@ -162,8 +176,9 @@ class _Examination:
         self.whole: list[Finding] = []
         """What is true of the data as a whole."""
         self.rows_in = 0
-        self.long: list[tuple[Row, str]] = []
-        """Rows that may be longer than the limit, and how they are rendered."""
+        self.method = METHODS[asked.method] if asked.method is not None else None
+        self.long: list[tuple[Row, tuple[str, ...]]] = []
+        """Rows that may be longer than the limit, and how they are rendered, of a pair with either answer."""
         self.kinds: dict[str, int] = {}
         self.types: dict[str, int] = {}
         self.labels = {True: 0, False: 0}
@@ -227,6 +242,8 @@ class _Examination:
     def _look(self, row: Row, *, training: bool) -> None:
         if training:
             self.kinds[row.kind] = self.kinds.get(row.kind, 0) + 1
+        if self._has_no_use_for(row, training=training):
+            return
         asked, said = _question(row), row.completion[-1]["content"] if row.completion else ""
         key = hash((asked, said, tuple(row.input_ids or ()), row.label))
         question = hash(" ".join(asked.casefold().split())) if asked else key
@@ -253,7 +270,29 @@ class _Examination:
         if row.kind == "preference":
             self._compare(row)
         if self.template is not None and row.kind != "text":
-            self._look_at_rendering(row, said)
+            self._look_at_rendering(row)
+
+    def _has_no_use_for(self, row: Row, *, training: bool) -> bool:
+        """List a row that the method does not learn from."""
+        method = self.method
+        if method is None:
+            return False
+        if row.kind not in method.kinds:
+            learned = " and ".join(KINDS[kind] for kind in method.kinds)
+            self._list(
+                "other-kind",
+                row.path,
+                row.line,
+                f"{self.asked.method} learns from {learned}, and this holds {KINDS[row.kind]}",
+            )
+            return True
+        if not method.pushes_away or not training:
+            return False
+        wanted = ("unlearn", "retain") if self.asked.uses_retain else ("unlearn",)
+        if row.dataset_type not in wanted:
+            kind = row.dataset_type or "nothing"
+            self._list("other-type", row.path, row.line, f"its metadata.dataset_type says {kind[:40]}")
+        return row.dataset_type not in wanted
 
     def _look_at_tokens(self, row: Row) -> None:
         labels = row.labels if row.labels is not None else row.input_ids or []
@@ -270,17 +309,16 @@ class _Examination:
         for moments, text in zip(self.differences, (chosen, rejected), strict=True):
             moments.add(len(text))
 
-    def _look_at_rendering(self, row: Row, said: str) -> None:
+    def _look_at_rendering(self, row: Row) -> None:
         template = self.template
         assert template is not None
-        messages = [*row.prompt, *row.completion]
-        for message in messages:
+        for message in (*row.prompt, *row.completion, *row.rejected):
             if mark := template.controls.search(message["content"]):
                 self._list("control-tokens", row.path, row.line, mark[0])
                 break
+        answers = (row.completion, row.rejected) if row.rejected else (row.completion,)
         try:
-            rendered = template.render(messages)
-            rejected = template.render([*row.prompt, *row.rejected]) if row.rejected else ""
+            rendered = tuple([template.render([*row.prompt, *answer]) for answer in answers])
         except TemplateRefuses as error:
             self._list("template-refuses", row.path, row.line, error.message)
             return
@@ -288,21 +326,25 @@ class _Examination:
             self._tell("template-endless", "grave", error.message.rstrip("."), error.remedy)
             self.template = None  # once is enough: every row would take as long
             return
-        answer, ends = said.strip(), tuple(template.ends)
-        at = rendered.rfind(answer)
-        if at < 0 or (row.prompt and row.prompt[-1]["content"].strip() not in rendered):
-            self._list("template-ignores-content", row.path, row.line, "")
-        # First by how it ends: a short answer may stand in the end token itself.
-        elif not rendered.rstrip().endswith(ends) and all(rendered.find(end, at + len(answer)) < 0 for end in ends):
-            self._list("eos-not-trained", row.path, row.line, "")
+        ends, endless = tuple(template.ends), False
+        for text, answer in zip(rendered, answers, strict=True):
+            said = answer[-1]["content"].strip()
+            at = text.rfind(said)
+            if at < 0 or (row.prompt and row.prompt[-1]["content"].strip() not in text):
+                self._list("template-ignores-content", row.path, row.line, "")
+                break
+            # First by how it ends: a short answer may stand in the end token itself.
+            endless = endless or (
+                not text.rstrip().endswith(ends) and all(text.find(end, at + len(said)) < 0 for end in ends)
+            )
+        else:
+            if endless:
+                self._list("eos-not-trained", row.path, row.line, "")
         bos = template.special.get("bos_token", "")
-        if bos and bos not in template.ends and rendered.startswith(bos + bos):
+        if bos and bos not in template.ends and rendered[0].startswith(bos + bos):
             self._list("double-bos", row.path, row.line, "")
-        self._note_length(row, max(rendered, rejected, key=len))
-
-    def _note_length(self, row: Row, rendered: str) -> None:
         limit = self.asked.max_length
-        if limit is not None and self.template is not None and self._may_reach(rendered, limit):
+        if limit is not None and any(self._may_reach(text, limit) for text in rendered):
             self.long.append((row, rendered))
 
     def _measure_long(self) -> None:
@@ -313,25 +355,28 @@ class _Examination:
             return
         # A line of 20 MB would take half a minute, and its beginning says as much.
         clip = max(_CLIPPED, limit * _LONGEST_TOKEN)
-        whole = template.encode_all([rendered[:clip] for _, rendered in long])
-        over = [(row, ids) for (row, _), ids in zip(long, whole, strict=True) if len(ids) > limit]
+        whole = iter(template.encode_all([text[:clip] for _, rendered in long for text in rendered]))
+        sides = [(row, [next(whole) for _ in rendered]) for row, rendered in long]
+        over = [(row, ids) for row, ids in sides if any(len(each) > limit for each in ids)]
         asked = [
             prompt[:clip] if self._may_reach(prompt, limit) else "" for prompt in (self._prompt(row) for row, _ in over)
         ]
         prompts = iter(template.encode_all([prompt for prompt in asked if prompt]))
         for (row, ids), prompt in zip(over, asked, strict=True):
             prompt_ids = next(prompts) if prompt else []
-            if prompt and _common(prompt_ids, ids) >= limit:
+            # A pair is left out where its question fills the length, which ends where either answer departs from it.
+            if prompt and all(_common(prompt_ids, each) >= limit for each in ids):
                 more = "more than " if len(prompt) == clip else ""
                 self._list("trains-on-nothing", row.path, row.line, f"its question has {more}{len(prompt_ids)} tokens")
             else:
                 more = "more than " if _characters(row) >= clip else ""
-                self._list("answer-cut", row.path, row.line, f"{more}{len(ids)} tokens")
+                self._list("answer-cut", row.path, row.line, f"{more}{max(map(len, ids))} tokens")
 
     def _prompt(self, row: Row) -> str:
         """Return the question as rendered; empty where it is learned as well, or cannot be rendered alone."""
         assert self.template is not None
-        if not row.prompt or not self.asked.completion_only_loss:
+        compared = row.kind in ("preference", "kto")  # of which the answers alone are learned, whatever is set
+        if not row.prompt or not (self.asked.completion_only_loss or compared):
             return ""
         try:
             return self.template.render(row.prompt, add_generation_prompt=True)
@@ -354,6 +399,10 @@ class _Examination:
             counts = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
             self._tell("mixed-shapes", "grave", f"The training rows are of several kinds: {counts}",
                        "Put each kind into a file and a run of its own.")  # fmt: skip
+        for kind in self.method.needs if self.method is not None else ():
+            if not self.types.get(kind):
+                self._tell("no-rows", "grave", f"There is no row to {kind}: none has it as metadata.dataset_type",
+                           f"Give the rows to {kind} that type, or name a file with some.")  # fmt: skip
         retain, unlearn = self.types.get("retain", 0), self.types.get("unlearn", 0)
         if retain and unlearn and min(retain, unlearn) / (retain + unlearn) < _SCARCE:
             self._tell("retain-unlearn-imbalance", "warning",
@@ -375,8 +424,10 @@ class _Examination:
     def _list(self, code: str, path: Path, line: int, example: str) -> None:
         found = self.found.get(code)
         if found is None:
-            found = self.found[code] = _Found(example=example)
+            found = self.found[code] = _Found()
         found.count += 1
+        if example in found.examples or len(found.examples) < _MANY_REASONS:
+            found.examples[example] = found.examples.get(example, 0) + 1
         if len(found.lines) < SHOWN_LINES:
             found.lines.append((str(path), line))
 
@@ -400,7 +451,7 @@ class _Examination:
         rows = "1 row" if found.count == 1 else f"{found.count} rows"
         message = wording.message.format(
             rows=rows,
-            example=found.example[:160],
+            example=_reasons(found) if code in _REASONED else next(iter(found.examples))[:160],
             limit=self.asked.max_length,
             of=self.rows_in,
             **{verb: singular if found.count == 1 else verb for verb, singular in _VERBS.items()},
@@ -417,8 +468,13 @@ class _Wording:
     """Whether it is grave when it is true of most rows."""
 
 
-_LEFT_OUT = ("malformed-line", "unusable-row", "empty-answer", "unknown-role", "template-refuses", "trains-on-nothing")
+_LEFT_OUT = (
+    "malformed-line", "unusable-row", "empty-answer", "unknown-role", "other-kind", "other-type", "template-refuses",
+    "trains-on-nothing",
+)  # fmt: skip
 """Rows with these are not learned."""
+_REASONED = ("malformed-line", "unusable-row", "empty-answer", "unknown-role", "other-type", "template-refuses")
+"""Of these the rows differ in what is wrong with them."""
 _VERBS = {"are": "is", "have": "has", "begin": "begins", "teach": "teaches", "ask": "asks"}
 _WORDS: Mapping[str, _Wording] = {
     "malformed-line": _Wording("grave", "{rows} cannot be read: {example}", "Correct or delete those lines."),
@@ -430,6 +486,12 @@ _WORDS: Mapping[str, _Wording] = {
     ),
     "unknown-role": _Wording(
         "warning", "{rows} of {of}: {example}", "Roles are system, user, assistant, tool and developer."
+    ),
+    "other-kind": _Wording("grave", "{rows}: {example}", "Name another method, or another file."),
+    "other-type": _Wording(
+        "warning",
+        "{rows} of {of} {are} neither to unlearn nor to retain, as this method does it: {example}",
+        "Name the type of each row in metadata.dataset_type: retain or unlearn.",
     ),
     "template-refuses": _Wording(
         "grave",
@@ -475,6 +537,15 @@ _WORDS: Mapping[str, _Wording] = {
         "grave", "In {rows} of {of} the chosen answer is the rejected one", "Delete them: they prefer nothing."
     ),
 }
+
+
+def _reasons(found: _Found) -> str:
+    """Return the most frequent reasons, with how often each was met where there are several."""
+    most = sorted(found.examples.items(), key=lambda each: -each[1])
+    if len(most) == 1:
+        return most[0][0][:160]
+    said = "; ".join(f"{reason[:120]} ({count})" for reason, count in most[:_SHOWN_REASONS])
+    return said if len(most) <= _SHOWN_REASONS else f"{said}; and others"
 
 
 def _code_of(problem: Problem) -> str:

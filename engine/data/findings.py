@@ -15,6 +15,8 @@ CODES: Mapping[str, str] = {
     "unusable-row": "rows that are no example",
     "empty-answer": "answers that are empty",
     "unknown-role": "roles that no chat template knows",
+    "other-kind": "rows the method does not learn from",
+    "other-type": "rows that are neither to unlearn nor to retain",
     "mixed-shapes": "rows of several kinds in one split",
     "no-rows": "no row to learn from",
     "template-missing": "the model has no chat template",

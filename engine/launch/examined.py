@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.config.methods import uses_retain
 from engine.config.model import RunConfig, settled
-from engine.data.doctor import Asked, examine_apart, examine_files, in_main_thread
+from engine.data.doctor import SPLITTING, Asked, examine_apart, examine_files, in_main_thread
 from engine.data.findings import Report
 from engine.data.templates import local_folder
 from engine.runs.provenance import DataFile
@@ -61,9 +62,10 @@ def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) ->
         eos_token=config.trainer.get("eos_token"),
         limit=config.data.limit,
         mapping=config.data.mapping or None,
+        method=config.method.name,
+        uses_retain=uses_retain(config),
     )
 
 
 def _is_split(config: RunConfig) -> bool:
-    """Whether what is longer than a sequence goes on in the next, so that nothing is cut off."""
-    return config.data.packing and config.trainer.get("packing_strategy", "bfd") != "bfd"
+    return config.data.packing and config.trainer.get("packing_strategy", "bfd") in SPLITTING

@@ -15,6 +15,7 @@ from trl import SFTConfig
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
+from engine.config.methods import uses_retain
 from engine.config.model import RunConfig, UnlearningSection
 from engine.data.preparing import PreparingSFTTrainer, dataset_of
 from engine.data.rows import Row
@@ -235,7 +236,7 @@ def _arrange(split: Split, *, with_retain: bool) -> None:
 def method(config: RunConfig) -> TrainingMethod:
     """Return how rows are unlearned."""
     objective, settings = config.method.name, config.unlearning
-    with_retain = objective != "gradient_ascent" and settings.retain_per_unlearn > 0
+    with_retain = uses_retain(config)
     return TrainingMethod(
         SFTConfig,
         ObservedUnlearningTrainer,

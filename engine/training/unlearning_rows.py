@@ -80,8 +80,10 @@ def keep_what_is_unlearned(split: Split, *, with_retain: bool) -> None:
     for row in split.rows:
         if row.dataset_type == "unlearn" or (row.dataset_type == "retain" and with_retain):
             kept.append(row)
-        elif row.dataset_type != "retain":
+        else:
             reason = "its metadata.dataset_type is neither retain nor unlearn"
+            if row.dataset_type == "retain":
+                reason = "it is to be retained, and no step of this method has such rows"
             split.problems.append(Problem(row.path, row.line, reason, malformed=False))
     split.rows = kept
 

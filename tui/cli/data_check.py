@@ -7,19 +7,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from engine.config.methods import METHODS
 from engine.config.resolved import read_template
-from engine.data.doctor import Asked, examine_files
+from engine.data.doctor import SPLITTING, Asked, examine_files
 from engine.data.findings import Finding, Report
 from engine.data.microscope import Examined, Lens, Microscope, Token
 from engine.data.templates import local_folder
-from engine.errors import NotFound
+from engine.errors import NotFound, UsageError
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.display import plain
 
 EXIT_GRAVE = 5
 """As for `DataRefused`: a run would not start."""
+PACKING = ("bfd", *SPLITTING)
 _STYLES = {"grave": "error", "warning": "warning", "note": ""}
 _SHOWN_CHARACTERS = 4_000
 _KINDS = ("masked", "trained", "cut off", "padding", "only here")
@@ -37,6 +40,26 @@ class Through:
     """Tokens; None for no limit."""
     maps: tuple[str, ...] = ()
     """`FIELD=COLUMN`."""
+    method: str | None = None
+    """`method.name`. None: each kind of row by its own."""
+    eos_token: str | None = None
+    """As `trainer.eos_token`."""
+    packing: str | None = None
+    """As `trainer.packing_strategy`, with `data.packing`. None: rows are not packed."""
+    completion_only_loss: bool = True
+    """As `data.completion_only_loss`."""
+
+    def refuse_unknown(self) -> None:
+        """Refuse a method or a way of packing there is not.
+
+        Raises:
+            UsageError: With those there are.
+        """
+        for option, given, known in (("--method", self.method, METHODS), ("--packing", self.packing, PACKING)):
+            if given is not None and given not in known:
+                raise UsageError(
+                    f"{option} takes {', '.join(known)}, not {given[:40]!r}.", remedy="Choose one of them."
+                )
 
 
 def check(
@@ -49,6 +72,7 @@ def check(
     """
     from tui.cli.data_files import as_setting, mapping_of
 
+    through.refuse_unknown()
     place = Workspace.find(workspace)
     asked = Asked(
         train=tuple(str(path) for file in files for path in place.data_files(file, "train")),
@@ -58,8 +82,11 @@ def check(
         },
         model=str(_folder(place, through.model)) if through.model is not None else None,
         chat_template=_template(place, through.chat_template),
-        max_length=through.max_length,
+        max_length=None if through.packing in SPLITTING else through.max_length,
+        completion_only_loss=through.completion_only_loss,
+        eos_token=through.eos_token,
         mapping=mapping_of(through.maps) or None,
+        method=through.method,
     )
     shows = not as_json and output.shows_lines_anew(sys.stderr)
 
@@ -89,11 +116,17 @@ def show(workspace: str | None, file: str, row: int, through: Through, *, as_jso
     """
     from tui.cli.data_files import mapping_of
 
+    through.refuse_unknown()
     place = Workspace.find(workspace)
     path = place.data_files(file, "train")[0]
+    arguments: dict[str, Any] = {"max_length": through.max_length, "completion_only_loss": through.completion_only_loss}
+    if through.eos_token is not None:
+        arguments["eos_token"] = through.eos_token
+    if through.packing is not None:
+        arguments |= {"packing": True, "packing_strategy": through.packing}
     lens = Lens(
         str(_folder(place, through.model or "tiny")),
-        {"max_length": through.max_length, "completion_only_loss": True},
+        arguments,
         _template(place, through.chat_template),
         mapping=mapping_of(through.maps) or None,
     )

@@ -91,6 +91,19 @@ Template = Annotated[
     str | None, typer.Option("--chat-template", metavar="FILE", help="A .jinja file instead of the model's template.")
 ]
 
+EosToken = Annotated[
+    str | None, typer.Option("--eos-token", metavar="TOKEN", help="Ends a row, as trainer.eos_token of a run does.")
+]
+Packing = Annotated[
+    str | None,
+    typer.Option(
+        "--packing", metavar="STRATEGY", help="As packed: bfd, or bfd_split and wrapped, which cut nothing off."
+    ),
+]
+LearnQuestions = Annotated[
+    bool, typer.Option("--learn-questions", help="Questions are learned as well: data.completion_only_loss is false.")
+]
+
 
 @app.command(help="Say what is wrong with data files. Every row is kept, or listed with its line and the reason.")
 def check(
@@ -104,11 +117,20 @@ def check(
     max_length: MaxLength = None,
     chat_template: Template = None,
     maps: Maps = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="NAME", help="As this method has it. Default: by the kind of rows."),
+    ] = None,
+    eos_token: EosToken = None,
+    packing: Packing = None,
+    learn_questions: LearnQuestions = False,
     as_json: AsJson = False,
 ) -> Work:
     from tui.cli import data_check
 
-    through = data_check.Through(model, chat_template, max_length, tuple(maps or ()))
+    through = data_check.Through(
+        model, chat_template, max_length, tuple(maps or ()), method, eos_token, packing, not learn_questions
+    )
     return partial(
         data_check.check, root_of(context).workspace, files, tuple(validation or ()), through, as_json=as_json
     )
@@ -123,11 +145,16 @@ def show(
     max_length: MaxLength = None,
     chat_template: Template = None,
     maps: Maps = None,
+    eos_token: EosToken = None,
+    packing: Packing = None,
+    learn_questions: LearnQuestions = False,
     as_json: AsJson = False,
 ) -> Work:
     from tui.cli import data_check
 
-    through = data_check.Through(model, chat_template, max_length, tuple(maps or ()))
+    through = data_check.Through(
+        model, chat_template, max_length, tuple(maps or ()), None, eos_token, packing, not learn_questions
+    )
     return partial(data_check.show, root_of(context).workspace, file, row, through, as_json=as_json)
 
 

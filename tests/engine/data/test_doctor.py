@@ -162,6 +162,44 @@ def test_preferences_that_prefer_nothing_or_only_length_are_told(examine: Callab
     assert "longer than rejected" in found["length-bias"].message
 
 
+def test_pairs_are_cut_as_dpo_cuts_them(examine: Callable[..., Report]) -> None:
+    pairs = [{"prompt": f"Q{n}?", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(20)]
+    pairs[2]["rejected"] = "no, " * 60
+    pairs[3]["prompt"] = "Why? " * 60  # fills the length: left out, also where questions are learned as well
+    pairs[4]["rejected"] = "<|im_end|> no"
+    for learned in (True, False):
+        found = by_code(examine(list(pairs), method="dpo", completion_only_loss=learned))
+        assert {code: numbers(one) for code, one in found.items()} == {
+            "answer-cut": [3], "trains-on-nothing": [4], "control-tokens": [5],
+        }  # fmt: skip
+    # The shorter text may have more tokens: what either of them has counts.
+    pairs = [{"prompt": f"Q{n}?", "chosen": "é" * 100, "rejected": "e" * 130} for n in range(3)]
+    assert by_code(examine(list(pairs)))["answer-cut"].count == 3
+
+
+def test_what_a_method_does_not_learn_from_is_listed(examine: Callable[..., Report]) -> None:
+    typed = [*good(10, dataset_type="unlearn"), *good(10, dataset_type="retain"), *good(1), *good(1, dataset_type="x")]
+    for number, row in enumerate(typed):
+        row["instruction"] += f" {number}"
+    found = by_code(examine(list(typed), method="npo"))
+    assert {code: numbers(one) for code, one in found.items()} == {"other-type": [21, 22]}
+    assert found["other-type"].left_out
+    found = by_code(examine(list(typed), method="gradient_ascent", uses_retain=False))
+    assert found["other-type"].count == 12
+    assert by_code(examine(good(), method="npo"))["no-rows"].grade == "grave"
+    (other,) = [one for one in examine(good(3), method="dpo").findings if one.code == "other-kind"]
+    assert (other.count, other.grade) == (3, "grave")
+    assert "dpo learns from preference pairs" in other.message
+
+
+def test_every_reason_why_rows_are_no_example_is_told(examine: Callable[..., Report]) -> None:
+    rows: list[Row | str] = [{"instruction": "x", "output": None}, {"instruction": "x", "output": 5}, *good()]
+    (found,) = examine(rows).findings
+    assert found.message == (
+        "2 rows of 42 are no example: output is null, not text (1); output is a number, not text (1)"
+    )
+
+
 def test_scarce_kinds_are_told(examine: Callable[..., Report]) -> None:
     types = [*good(30, metadata={"dataset_type": "retain"}), *good(33, metadata={"dataset_type": "unlearn"})[30:]]
     assert "30 rows to retain stand against 3" in by_code(examine(list(types)))["retain-unlearn-imbalance"].message
