@@ -169,6 +169,8 @@ class ChatScreen(ConsoleScreen):
         self.models: dict[Side, LocalModel | Endpoint] = {}
         """What answers."""
         self.load = begin.load
+        self._pairing = asyncio.Lock()
+        """Held while models are put on the sides."""
         self.scrolls_together = True
         self._drawn_at = 0.0
         self._due: Timer | None = None
@@ -198,6 +200,16 @@ class ChatScreen(ConsoleScreen):
             await self._pair(BASE, newest.summary.name)
 
     async def _pair(self, left: str, right: str) -> None:
+        async with self._pairing:
+            self.talk.doing = "Finding the models"
+            self.show_path()
+            try:
+                await self._put(left, right)
+            finally:
+                self.talk.doing = ""
+                self.show_path()
+
+    async def _put(self, left: str, right: str) -> None:
         found = await asyncio.to_thread(pair_of, self.place, left, right)
         models: dict[Side, LocalModel | Endpoint] = dict(zip(SIDES, found, strict=True))
         wanted = await asyncio.to_thread(make_session, self.place, *found, load=self.load)
@@ -281,6 +293,14 @@ class ChatScreen(ConsoleScreen):
         if reason is not None:
             self._vote(turn, verdict, reason)
 
+    def _chosen(self) -> Session:
+        """Return what answers; raises UsageError where nothing was chosen."""
+        if self.session is None:
+            raise UsageError(
+                "No two models are chosen.", remedy="Leave the line with Esc, and choose them with < and >."
+            )
+        return self.session
+
     async def _loaded(self, session: Session) -> bool:
         """Load what is needed. Asks first where something trains on the device, or it would not fit."""
         if self.talk.open:
@@ -307,11 +327,7 @@ class ChatScreen(ConsoleScreen):
     @work(group="ask", description="Asking the models", exit_on_error=False)
     async def ask(self, turn: int, sides: tuple[Side, ...]) -> None:
         """Ask one turn of these columns, and keep what they say."""
-        session, talk = self.session, self.talk
-        if session is None:
-            raise UsageError(
-                "No two models are chosen.", remedy="Leave the line with Esc, and choose them with < and >."
-            )
+        talk = self.talk
         questions = {side: talk.conversation.question(side, talk.sampling[side], turn=turn) for side in sides}
         for side in sides:
             talk.coming[side] = Coming(
@@ -319,6 +335,10 @@ class ChatScreen(ConsoleScreen):
             )
         self.show_talk()
         try:
+            async with self._pairing:  # asked while another model is put there, that one answers and is named
+                session = self._chosen()
+                for side in sides:
+                    talk.coming[side].model = talk.name_of(side)
             if not await self._loaded(session):
                 return
             async with contextlib.aclosing(session.ask(questions)) as saying:

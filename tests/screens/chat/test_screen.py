@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +18,7 @@ from engine.chat.asking import Sampling
 from engine.chat.chat_files import list_conversations, open_conversation
 from engine.chat.conversation import Turn
 from engine.chat.votes import read_votes
+from engine.spec import pair_of
 from engine.workspace import Workspace
 from screens.chat.column import Column
 from screens.chat.composer import Composer
@@ -291,6 +294,34 @@ async def test_an_open_chat_takes_another_pair_instead_of_a_second_screen(tmp_pa
             app.post_message(OpenScreen("chat", f"{other.url}#two\n{one.url}#one"))
             await until(pilot, lambda: chat(app).talk.names.get("left", "").startswith("two"), "the other pair")
             assert sum(isinstance(screen, ChatScreen) for screen in app.screen_stack) == 1
+        assert not app.failures
+
+
+async def test_what_is_asked_while_another_model_is_found_is_answered_by_that_one_and_bears_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        assert found.wait(60)
+        return pair_of(*given)
+
+    async with AsyncExitStack() as stack:
+        one, other, subject = await two(stack, [says("One.")], [says("Two.")])
+        third = await stack.enter_async_context(scripted(says("Three.")))
+        app = console_on(tmp_path, subject)
+        async with app.run_test(size=SIZE) as pilot:
+            await opened(pilot)
+            monkeypatch.setattr("screens.chat.screen.pair_of", slowly)
+            chat(app).change_pair(f"{third.url}#three", f"{other.url}#two")
+            await ask(pilot, "Who?")
+            await until(pilot, lambda: chat(app).talk.answering, "the question")
+            found.set()
+            await answered(pilot, 1)
+            left = chat(app).talk.thread[0].answer("left")
+            assert left is not None
+            assert (left.text, left.model.partition(" ")[0]) == ("Three.", "three")
+            assert not one.requests
         assert not app.failures
 
 
