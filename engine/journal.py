@@ -23,6 +23,8 @@ from engine.errors import DiskFull, WorkspaceError
 _TAIL_BYTES = 65_536
 """How far back the last complete line is looked for at first. The longest line we write is some 10 kB, but a power
 cut can leave megabytes of zeros behind it."""
+RESUME = "go on with `ftconsole resume`"
+"""What to do once there is room again where a run has ended for the want of it."""
 
 
 class Journal:
@@ -33,11 +35,13 @@ class Journal:
 
     Args:
         path: Created with mode 0600 when it is missing. Its folder must exist.
+        then: What to do once a full disk has room again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, then: str = "try again") -> None:
         self.path = path
-        self._fd = _open(path)
+        self._then = then
+        self._fd = _open(path, then)
         self._size = -1
         self._seq = 0
         self._threads = threading.Lock()  # the file's lock is the process's, not the thread's
@@ -72,7 +76,7 @@ class Journal:
             if durable:
                 os.fsync(self._fd)
         except OSError as error:
-            raise write_error(self.path, error) from error
+            raise write_error(self.path, error, then=self._then) from error
         return self._seq
 
     @property
@@ -90,8 +94,14 @@ class Journal:
         os.close(self._fd)
 
 
-def write_error(path: Path, error: OSError) -> WorkspaceError:
-    """Return the error a user can act on behind an `OSError` of a write to `path`."""
+def write_error(path: Path, error: OSError, *, then: str = "try again") -> WorkspaceError:
+    """Return the error a user can act on behind an `OSError` of a write to `path`.
+
+    Args:
+        path: Of the file or folder.
+        error: What the system said.
+        then: What to do once a full disk has room again.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         folder = path.parent
         try:
@@ -102,7 +112,7 @@ def write_error(path: Path, error: OSError) -> WorkspaceError:
         why = "" if error.errno == errno.ENOSPC else f"{error.strerror}, "
         return DiskFull(
             f"No room to write {path}: {why}{free} free on its file system.",
-            remedy="Free some space there, then go on with `ftconsole resume`.",
+            remedy=f"Free some space there, then {then}.",
         )
     return WorkspaceError(
         f"Cannot write {path}: {error.strerror}.",
@@ -130,11 +140,11 @@ def last_seq(fd: int, size: int) -> tuple[int, bool]:
         reach *= 8
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, then: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, then=then) from error
 
 
 @contextlib.contextmanager

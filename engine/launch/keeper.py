@@ -27,7 +27,7 @@ from pathlib import Path
 
 from engine import commands, events
 from engine.errors import EngineError, RunBusy
-from engine.journal import Journal
+from engine.journal import RESUME, Journal
 from engine.runs import lock
 from engine.runs.identity import ProcessIdentity, set_aside_damaged, write_identity
 from engine.runs.liveness import HEARTBEAT_SECONDS, Life, beat, liveness
@@ -111,7 +111,7 @@ class Keeper:
         _become_subreaper()
         me = ProcessIdentity.of_this_process()
         self.nonce = me.nonce
-        self.journal = Journal(self.run / "events.jsonl")
+        self.journal = Journal(self.run / "events.jsonl", then=RESUME)
         commands_path = self.run / "commands.jsonl"
         # What was said before this start was said to an earlier worker.
         self._commands_offset = commands_path.stat().st_size if commands_path.exists() else 0

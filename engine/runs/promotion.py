@@ -8,7 +8,6 @@ proves that it was put there this way. Standard library only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.renaming import exchange, rename_new, sync, sync_tree
 from engine.runs import checkpoints
 from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, is_optimizer_file
 from engine.runs.directory import RunDirectory, whoami
@@ -36,7 +36,6 @@ PROMOTED = "promoted.json"
 PROVENANCE = "provenance.json"
 _ONLY_TRAINING = ("trainer_state.json", "training_args.bin", MANIFEST, PROMOTED)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def plan_promote(workspace: Workspace, entry: CheckpointEntry, name: str | None = None) -> Plan:
@@ -119,7 +118,7 @@ def carry_out(action: Action) -> None:
     if action.kind == "swap":
         _prove_promoted(action.path)
         _prove_promoted(action.target)
-        _exchange(action.path, action.target)
+        _swap(action.path, action.target)
         return
     target = action.target
     free = shutil.disk_usage(target.parent).free
@@ -134,12 +133,15 @@ def carry_out(action: Action) -> None:
         if target.name == LATEST and os.path.lexists(target):
             _keep_previous(target, target.with_name(PREVIOUS))
             _prove_promoted(target)
-            _exchange(partial, target)  # what was latest is in `partial` now; `previous` has it too
-        elif os.path.lexists(target):
-            raise WorkspaceError(f"{target} was made meanwhile.", remedy="Choose another name with --name.")
+            _swap(partial, target)  # what was latest is in `partial` now; `previous` has it too
         else:
-            partial.rename(target)
-        _sync(target.parent)
+            try:
+                rename_new(partial, target)
+            except FileExistsError:
+                raise WorkspaceError(
+                    f"{target} was made meanwhile.", remedy="Choose another name with --name."
+                ) from None
+        sync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -218,9 +220,7 @@ def _copy(action: Action, partial: Path) -> None:
             files[name] = {"size": (partial / name).stat().st_size, "sha256": checkpoints.sha256(partial / name)}
     manifest = {"version": 1, "run_id": action.run_id or None, "step": found.step, "files": files}
     _write(partial / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    for path in sorted(partial.rglob("*")):
-        _sync(path)
-    _sync(partial)
+    sync_tree(partial)
 
 
 def _keep_previous(latest: Path, previous: Path) -> None:
@@ -230,7 +230,7 @@ def _keep_previous(latest: Path, previous: Path) -> None:
         shutil.copytree(latest, beside, copy_function=_link, symlinks=True)
         if os.path.lexists(previous):
             _prove_promoted(previous)
-            _exchange(beside, previous)
+            _swap(beside, previous)
         else:
             beside.rename(previous)
     finally:
@@ -253,12 +253,10 @@ def _prove_promoted(folder: Path) -> None:
         )
 
 
-def _exchange(one: Path, other: Path) -> None:
-    """Swap two folders: in one step where the system can."""
-    with contextlib.suppress(AttributeError):
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-        if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-            return
+def _swap(one: Path, other: Path) -> None:
+    """Give two folders each other's name: in one step where the system can."""
+    if exchange(one, other):
+        return
     aside = other.with_name(f"{other.name}.aside-{secrets.token_hex(4)}")
     other.rename(aside)
     try:
@@ -284,11 +282,3 @@ def _proof(folder: Path) -> str:
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ from engine import events
 from engine.data.rows import Message, Row
 from engine.evaluation.refusal import Asked, answers, refuses, score
 from engine.evaluation.temporal import key_answer
-from engine.journal import write_error
+from engine.journal import RESUME, write_error
 from engine.runs.directory import RunDirectory
 from engine.training.answering import answer
 from engine.training.reporter import Reporter
@@ -150,4 +150,4 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
                 file.write("\n")  # a worker was killed in the middle of a line: it must not swallow the next one
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, then=RESUME) from error

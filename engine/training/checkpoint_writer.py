@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DiskFull
-from engine.journal import write_error
+from engine.journal import RESUME, write_error
 from engine.renaming import exchange, sync
 from engine.runs import checkpoints
 from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, REPLACED, Checkpoint
@@ -60,7 +60,7 @@ def write_checkpoint(
         if free < expected_bytes:
             raise DiskFull(
                 f"{target.name} needs about {expected_bytes / 1e6:.1f} MB and {target.parent} has {free / 1e6:.1f} MB.",
-                remedy="Free some space there, then go on with `ftconsole resume`.",
+                remedy=f"Free some space there, then {RESUME}.",
             )
         partial.mkdir(mode=0o700)
         save(partial)
@@ -87,7 +87,7 @@ def write_checkpoint(
         _replace(partial, target, run_id)
         sync(target.parent)
     except OSError as error:
-        raise write_error(target, error) from error
+        raise write_error(target, error, then=RESUME) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     written = checkpoints.read_checkpoint(target)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import events
-from engine.journal import write_error
+from engine.journal import RESUME, write_error
 
 _LEFT_OUT = ("learning_rate", "tokens_per_second")
 """Figures whose mean over an epoch says nothing."""
@@ -76,7 +76,7 @@ def log_epoch(path: Path, finished: events.EpochFinished) -> None:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, then=RESUME) from error
 
 
 def forget_epochs_after(path: Path, step: int) -> None:
@@ -99,7 +99,7 @@ def forget_epochs_after(path: Path, step: int) -> None:
             file.writelines(kept)
         os.replace(partial, path)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, then=RESUME) from error
 
 
 def _step_of(line: str) -> float:

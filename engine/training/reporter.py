@@ -17,7 +17,7 @@ from typing import TypeVar
 from engine import events
 from engine.errors import DiskFull, EngineError
 from engine.events import Event
-from engine.journal import Journal
+from engine.journal import RESUME, Journal
 
 T = TypeVar("T")
 _ROOM_SECONDS = 1.0
@@ -48,7 +48,7 @@ class Reporter:
     _journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
-        self._journal = Journal(self.path)
+        self._journal = Journal(self.path, then=RESUME)
 
     def say(self, event: Event, *, durable: bool = False) -> None:
         """Append an event.

@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from engine.data.rows import Problem, Row
-from engine.journal import write_error
+from engine.journal import RESUME, write_error
 from engine.training.answering import answer
 from engine.training.reporter import Reporter
 from engine.training.splits import Split
@@ -180,4 +180,4 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
                 file.write("\n")
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, then=RESUME) from error

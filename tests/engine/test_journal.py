@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from engine.errors import DiskFull, WorkspaceError
-from engine.journal import Journal, last_seq, write_error
+from engine.journal import RESUME, Journal, last_seq, write_error
 from tests.conftest import wait_for
 from tests.engine.faults import ROOT, permissions_hold, python, small_disk
 
@@ -68,7 +68,7 @@ def test_threads_and_processes_that_write_at_once_number_without_gaps(path: Path
     script = """
         import sys, threading
         from pathlib import Path
-        from engine.journal import Journal
+        from engine.journal import RESUME, Journal
         journal = Journal(Path(sys.argv[1]))
         def write(name):
             for number in range(100):
@@ -132,7 +132,7 @@ def test_a_line_whose_newline_alone_was_lost_counts(path: Path) -> None:
 def test_a_writer_that_is_killed_leaves_a_journal_that_goes_on(path: Path) -> None:
     script = f"""
 from pathlib import Path
-from engine.journal import Journal
+from engine.journal import RESUME, Journal
 journal = Journal(Path({str(path)!r}))
 while True:
     journal.append({{"event": "a", "filling": "x" * 5000}})
@@ -193,10 +193,11 @@ def test_where_the_file_system_has_no_locks_lines_are_written_all_the_same(
     assert [Journal(path).append({"event": "a"}) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_full_disk_is_named_with_what_is_free() -> None:
+@pytest.mark.parametrize(("told", "said"), [({}, "try again"), ({"then": RESUME}, "`ftconsole resume`")])
+def test_a_full_disk_is_named_with_what_is_free_and_what_to_do_then(told: dict[str, str], said: str) -> None:
     with pytest.raises(DiskFull, match=r"No room to write /dev/full: [0-9.]+ MB free") as refused:
-        Journal(Path("/dev/full")).append({"event": "a"})
-    assert "resume" in refused.value.remedy
+        Journal(Path("/dev/full"), **told).append({"event": "a"})
+    assert refused.value.remedy.endswith(f"{said}.")
 
 
 def test_a_disk_that_fills_up_costs_one_line_and_is_used_again_when_there_is_room(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_is_used_again_when_there_is_roo
         import os, sys
         from pathlib import Path
         from engine.errors import DiskFull
-        from engine.journal import Journal
+        from engine.journal import RESUME, Journal
         folder = Path(sys.argv[1])
         (folder / "ballast").write_bytes(bytes(20_000))
         journal, written = Journal(folder / "events.jsonl"), 0
@@ -237,7 +238,7 @@ def test_a_limit_on_the_size_of_files_is_not_called_a_full_disk(path: Path) -> N
         import resource, sys
         from pathlib import Path
         from engine.errors import DiskFull, WorkspaceError
-        from engine.journal import Journal
+        from engine.journal import RESUME, Journal
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
         journal = Journal(Path(sys.argv[1]))
         try:

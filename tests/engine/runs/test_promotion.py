@@ -99,14 +99,14 @@ def test_a_promotion_cut_short_leaves_both_names_whole(workspace: Workspace, mon
     promote(workspace, 20)
     latest, previous = workspace.models / LATEST, workspace.models / PREVIOUS
     plan = plan_promote(workspace, entry(workspace, 30), LATEST)
-    real = promotion._exchange
+    real = promotion._swap
 
     def cut(one: Path, other: Path) -> None:
         if other.name == LATEST:
             raise OSError(5, "Input/output error")
         real(one, other)
 
-    monkeypatch.setattr(promotion, "_exchange", cut)
+    monkeypatch.setattr(promotion, "_swap", cut)
     with pytest.raises(WorkspaceError):
         carry_out(plan)
     assert (weights(latest)[-2:], weights(previous)[-2:]) == (b"20", b"20")
@@ -115,7 +115,7 @@ def test_a_promotion_cut_short_leaves_both_names_whole(workspace: Workspace, mon
 def test_without_an_exchange_in_one_step_three_renames_do_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runs.promotion.ctypes.CDLL", lambda *_, **__: object())
+    monkeypatch.setattr("engine.renaming.ctypes.CDLL", lambda *_, **__: object())
     promote(workspace, 10)
     promote(workspace, 20)
     carry_out(plan_rollback(workspace))
