@@ -136,7 +136,7 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     value("forgetting.eval_steps", lambda: _gauge_steps(config, total_steps, every))
     value("saving.save_steps", lambda: _save_steps(config, total_steps, every))
     value("saving.best_metric", lambda: _best_metric(config))
-    value("early_stopping.metric", lambda: _watched(config))
+    value("early_stopping.metric", lambda: watched(config))
     if config.saving.save_total_limit == 1:
         # As torchtitan does: with a limit of 1 the only whole checkpoint would be deleted before the next is proven.
         decisions["saving.save_total_limit"] = Decision(
@@ -302,7 +302,8 @@ def _target(facts: Facts) -> Decision:
     return Decision("completion", "the completions of the rows to unlearn are answers")
 
 
-def _watched(config: RunConfig) -> Decision:
+def watched(config: RunConfig) -> Decision:
+    """Return what early stopping watches by itself."""
     if config.data.validation:
         return Decision("eval_loss", "the loss on the validation sets")
     return Decision("loss", "no validation set: the mean training loss of an epoch")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from engine.config import check
-from engine.config.automatic import Facts, decide
+from engine.config.automatic import Facts, decide, watched
 from engine.config.check import Setting
-from engine.config.declaration import TRAINER, sections, settings
+from engine.config.declaration import TRAINER, settings
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
 from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
@@ -20,6 +20,13 @@ from engine.workspace import Workspace
 _COMMENT = re.compile(r"\s*# (given|preset|automatic|default)(?:(?::| ) ?(.*))?")
 _LINE_WIDTH = 88
 """Longer lists and mappings are written one item per line."""
+
+_BEFORE: Mapping[str, Callable[[RunConfig], Any]] = {
+    "dpo.precompute_ref_log_probs": lambda _: False,
+    "unlearning.target": lambda _: "completion",
+    "early_stopping.metric": lambda config: watched(config).value,
+}
+"""What runs did that were made before an automatic setting existed: their `run.yaml` has no value of it."""
 
 
 class Source(NamedTuple):
@@ -83,20 +90,23 @@ class ResolvedConfig:
             for key, setting in settings().items()
             if setting.automatic and key in given and given[key].value == "auto"
         ]
-        # A setting that a later version added is at its default in the runs of before, unless that has to be decided.
-        # So is a whole section that later ones follow: what it is for came with it, and that run does not use it.
+        # A setting that a later version added is at its default in the runs of before; one that has to be decided is
+        # what those runs did without it. The others were always there: a file that lacks one is damaged.
         missing = [setting for key, setting in settings().items() if key not in given]
-        order = list(sections())
-        there = {key.partition(".")[0] for key in given}
-        last = max((order.index(name) for name in there if name in order), default=-1)
         problems += [
             f"{setting.key} is missing from {source}"
             for setting in missing
-            if setting.default == "auto" and (setting.section in there or order.index(setting.section) > last)
+            if setting.default == "auto" and setting.key not in _BEFORE
         ]
         if problems:
             raise ConfigError(problems, remedy="Start a new run from its settings, or restore the file.")
-        return cls(config, {**{setting.key: Source("default") for setting in missing}, **read_sources(text, source)})
+        sources = {setting.key: Source("default") for setting in missing}
+        values = config.model_dump()
+        for key in sources.keys() & _BEFORE.keys():
+            section, _, name = key.partition(".")
+            values[section][name] = _BEFORE[key](config)
+            sources[key] = Source("default", "as before this setting existed")
+        return cls(RunConfig.model_validate(values), {**sources, **read_sources(text, source)})
 
 
 def read_sources(text: str, source: str = "run.yaml") -> dict[str, Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,30 @@ def test_a_setting_that_came_later_is_at_its_default_in_an_older_run(workspace: 
     resolved = resolve(given(), FACTS, workspace)
     text = "\n".join(line for line in resolved.to_yaml().split("\n") if not line.startswith("  packing"))
     assert ResolvedConfig.from_yaml(text) == resolved
+
+
+ALWAYS_THERE = {
+    "model.dtype", "model.device", "data.max_length", "lora.r", "lora.lora_alpha", "lora.target_modules",
+    "training.num_train_epochs", "training.per_device_train_batch_size", "training.gradient_accumulation_steps",
+    "training.warmup_steps", "training.activation_checkpointing", "evaluation.eval_steps",
+    "evaluation.per_device_eval_batch_size", "evaluation.prompts", "evaluation.behaviour", "saving.save_steps",
+    "saving.best_metric",
+}  # fmt: skip
+
+
+def test_of_an_automatic_setting_that_came_later_an_older_run_has_what_it_did_without_it(workspace: Workspace) -> None:
+    later = [key for key, one in settings().items() if one.default == "auto" and key not in ALWAYS_THERE]
+    assert later  # for a new one, `_BEFORE` has to say what runs did that were made without it
+    resolved = resolve(given(VALIDATION), FACTS, workspace)
+    names = tuple(f"  {key.partition('.')[2]}:" for key in later)
+    text = "\n".join(line for line in resolved.to_yaml().split("\n") if not line.startswith(names))
+    older = ResolvedConfig.from_yaml(text)
+    assert {key: value for key, value, _ in older.values() if key in later} == {
+        "dpo.precompute_ref_log_probs": False, "unlearning.target": "completion", "early_stopping.metric": "eval_loss",
+    }  # fmt: skip
+    assert {str(older.sources[key]) for key in later} == {"default: as before this setting existed"}
+    without_section = re.sub(r"\nearly_stopping:\n(?:  .*\n)+", "\n", text)
+    assert ResolvedConfig.from_yaml(without_section) == older
 
 
 def test_a_torn_run_yaml_is_refused(workspace: Workspace) -> None:
