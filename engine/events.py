@@ -252,11 +252,12 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRemoved(Event):
-    """Rotation deleted a checkpoint that its manifest proved to be ours."""
+    """Rotation or a person deleted a checkpoint that its manifest proved to be ours."""
 
     step: int
     path: str
     reason: str
+    """"beyond saving.save_total_limit", or by whom: "deleted by ada@host"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +308,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunEnded(Event):
-    """The worker reached an end of its own choosing. Nothing of the run follows but `WorkerExited`."""
+    """The worker reached an end of its own choosing. Nothing follows but `WorkerExited`, and deletions by a person."""
 
     outcome: str
     """"finished" (all steps or early stopping), "stopped" (asked for) or "failed"."""

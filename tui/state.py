@@ -165,7 +165,8 @@ class RunState:
         self.lifecycle.apply(event)
         if numbers:
             self.history.apply(time, event)
-        self.last_said = time
+        if not isinstance(event, events.CheckpointRemoved):  # a person's deletion, perhaps long after the end
+            self.last_said = time
         match event:
             case events.RunCreated():
                 self.method, self.model, self.parent, self.created = event.method, event.model, event.parent, time

@@ -21,6 +21,8 @@ class Action:
     """Which its manifest must name."""
     proof: str = ""
     """SHA-256 of its manifest when the plan was made: only what was confirmed is touched."""
+    step: int = 0
+    """Of the checkpoint."""
     freed_bytes: int = 0
     needed_bytes: int = 0
     target: Path | None = None

@@ -20,8 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CheckpointError, RunBusy, UsageError
-from engine.journal import write_error
+from engine import events
+from engine.errors import CheckpointError, EngineError, RunBusy, UsageError
+from engine.journal import Journal, write_error
 from engine.runs import checkpoints
 from engine.runs.catalogue import RunEntry, read_run
 from engine.runs.checkpoints import MANIFEST, PINNED, is_optimizer_file, remove_proven
@@ -190,6 +191,8 @@ def carry_out(plan: Plan) -> Done:
                 reason = f"{error.strerror}"
             if reason is None:
                 done.append(action)
+                if action.kind == "delete":
+                    _tell(action)
             else:
                 skipped.append((action, reason))
     return Done(tuple(done), tuple(skipped))
@@ -249,6 +252,20 @@ def _carry_out(action: Action) -> str | None:
     if action.kind == "delete":
         return remove_proven(action.path, action.run_id, proof=action.proof)
     return _drop_optimizer(action)
+
+
+def _tell(action: Action) -> None:
+    """Say in the run's log that a checkpoint is gone: a live view lists what was saved and not removed since."""
+    run = RunDirectory(_run_folder(action.path))
+    said = events.CheckpointRemoved(action.step, str(action.path.relative_to(run.path)), f"deleted by {whoami()}")
+    if not run.events.is_file():  # a run that is being removed gets no log anew
+        return
+    with contextlib.suppress(EngineError):  # it is gone, whether that can be told or not
+        journal = Journal(run.events)
+        try:
+            journal.append(events.to_json(said))
+        finally:
+            journal.close()
 
 
 def _clear_leftovers(run: Path) -> None:
@@ -517,7 +534,7 @@ def _action(kind: Any, entry: CheckpointEntry, *, freed: int = 0) -> Action:
         proof = "gone"
     own = checkpoints.run_id(RunDirectory(_run_folder(entry.path)))
     said = f"{entry.name}, step {entry.step}, {size_text(freed or entry.used_bytes)}"
-    return Action(kind, entry.path, entry.run, own, proof, freed_bytes=freed, said=said)
+    return Action(kind, entry.path, entry.run, own, proof, step=entry.step, freed_bytes=freed, said=said)
 
 
 def _title(verb: str, actions: Sequence[Action]) -> str:

@@ -94,7 +94,8 @@ def summarise(run: RunDirectory) -> RunSummary:
             continue  # a short log: the ends overlap
         seen = record.seq
         event = record.event
-        summary.last_said = record.time
+        if not isinstance(event, events.CheckpointRemoved):  # a person's deletion, perhaps long after the end
+            summary.last_said = record.time
         lifecycle.apply(event)
         if isinstance(event, events.RunCreated):
             summary.method, summary.model, summary.parent = event.method, event.model, event.parent

@@ -17,11 +17,13 @@ from engine.journal import Journal
 from engine.runs import shelf
 from engine.runs.catalogue import read_run
 from engine.runs.checkpoints import PINNED, fault, newest_valid, read_checkpoint
-from engine.runs.directory import RunDirectory
+from engine.runs.directory import RunDirectory, whoami
 from engine.runs.entries import CheckpointEntry
+from engine.runs.follow import EventReader
 from engine.runs.liveness import Life, Liveness
 from engine.runs.plan import Done, Plan, size_text
 from engine.runs.shelf import carry_out, plan_delete, plan_drop_optimizer, plan_pin, plan_prune, plan_unpin
+from engine.runs.summary import summarise
 from engine.training.checkpoint_writer import rotate, write_checkpoint
 from tests.engine.faults import permissions_hold
 from tests.engine.saved import OTHER_ID, RUN_ID, SAVED, edit_manifest, make_run, saver, write
@@ -93,6 +95,25 @@ def test_what_was_confirmed_is_deleted_and_nothing_else(run: RunDirectory) -> No
     assert done.freed_bytes > 0
     assert there(run) == [20, 40]
     assert not hidden(run)
+
+
+def test_a_deletion_is_told_in_the_log_and_is_no_sign_of_life(run: RunDirectory) -> None:
+    say(run, events.RunEnded("finished", 40, 1.0))
+    before = summarise(run)
+    carry_out(plan_delete(entries(run, 10, 20)))
+    said = [record.event for record in EventReader(run.events).read().records][-2:]
+    assert said == [
+        events.CheckpointRemoved(step, f"checkpoints/checkpoint-{step}", f"deleted by {whoami()}") for step in (10, 20)
+    ]
+    assert summarise(run) == before
+
+
+def test_a_deletion_that_cannot_be_told_is_one_all_the_same(run: RunDirectory) -> None:
+    plan = plan_delete(entries(run, 10))
+    run.events.unlink()
+    run.events.mkdir()
+    assert len(carry_out(plan).done) == 1
+    assert there(run) == [20, 30, 40]
 
 
 def test_deleting_the_last_says_that_nothing_is_left(run: RunDirectory) -> None:
