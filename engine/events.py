@@ -218,6 +218,25 @@ class BehaviourMeasured(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointEvaluated(Event):
+    """A suite was asked of a checkpoint just written, as `evaluation.suite` says."""
+
+    step: int
+    path: str
+    """Relative to the run: `checkpoints/checkpoint-50`, `best`, `final`."""
+    suite: str
+    scores: dict[str, float]
+    """Fractions in [0, 1]: `accuracy` (right over all), and of the temporal suite those of `BehaviourMeasured`."""
+    counts: dict[str, int]
+    """How many questions each fraction is over."""
+    grade: str
+    """"excellent", "acceptable" or "poor"."""
+    result: str
+    """File with every reply, relative to the run."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceMeasured(Event):
     """What the run's device and process used at one moment."""
 

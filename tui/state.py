@@ -275,6 +275,9 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.BehaviourMeasured():
             parts = [f"{k.replace('_', ' ')} {v:.0%}" for k, v in event.scores.items()]
             return "good", f"Behaviour {event.when} training: {', '.join(parts)}"
+        case events.CheckpointEvaluated():
+            parts = [f"{name.replace('_', ' ')} {share:.0%}" for name, share in event.scores.items()]
+            return "good", f"Evaluated {event.path} ({event.suite}): {', '.join(parts)}; {event.grade}"
         case events.CheckpointSaved():
             return "info", f"Saved {event.path} at step {event.step} ({event.used_bytes / 1e6:.1f} MB, {event.reason})"
         case events.CheckpointRemoved():

@@ -311,6 +311,8 @@ def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield "evaluation.prompts", shown(evaluation.prompts)
     if evaluation.behaviour is True:
         yield "evaluation.behaviour", "true"
+    if evaluation.suite is not None and not evaluation.suite_test:
+        yield "evaluation.suite", f"{evaluation.suite} without evaluation.suite_test"
     for key, metric in (("saving.best_metric", config.saving.best_metric), *_watched(config)):
         if metric is not None and _of_validation(metric):
             yield key, metric

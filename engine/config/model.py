@@ -479,6 +479,29 @@ class EvaluationSection(Section):
     behaviour_limit: Count | None = Field(
         default=100, description="Questions asked of each kind, retain and unlearn. null: all."
     )
+    suite: Literal["temporal"] | None = Field(
+        default=None,
+        description="Suite that the run asks of its own checkpoints, as `ftconsole evaluate` does; results stand in "
+        "the log, with the checkpoints, and in `evaluations/`. What fails there is told and stops nothing. null: none.",
+    )
+    suite_at: Annotated[list[Literal["end", "best", "checkpoint"]], BeforeValidator(as_list), MinLen(1)] = Field(
+        default=["end"],
+        description="Which weights are asked: those after the last step, each that becomes the best, each checkpoint "
+        "of `saving.save_steps` or one that was asked for.",
+        json_schema_extra={"accepts": "end, best or checkpoint, or a list of them"},
+    )
+    suite_test: Annotated[list[Text], BeforeValidator(as_list)] = Field(
+        default=[],
+        description="Files of questions, whose rows say retain or unlearn in `metadata.dataset_type`. "
+        "[]: the validation sets.",
+        json_schema_extra={"accepts": "a path or a list of paths"},
+    )
+    suite_limit: Count | None = Field(
+        default=100, description="Questions asked of each kind, spread evenly over the files. null: all."
+    )
+    suite_max_new_tokens: Annotated[int, Ge(1), Le(8192)] = Field(
+        default=256, description="Longest reply of the suite, in tokens."
+    )
 
 
 class SavingSection(Section):

@@ -153,6 +153,9 @@ def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedC
     data = values["data"]
     data["train"] = [workspace.lasting_path(path) for path in data["train"]]
     data["validation"] = {name: workspace.lasting_path(path) for name, path in data["validation"].items()}
+    if config.evaluation.suite is not None:
+        tests = config.evaluation.suite_test
+        values["evaluation"]["suite_test"] = [workspace.lasting_path(path) for path in tests]
     if config.forgetting.gauge:
         values["forgetting"]["probe"] = workspace.lasting_path(config.forgetting.probe)
     if isinstance(prompts := values["evaluation"]["prompts"], str):

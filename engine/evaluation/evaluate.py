@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,10 +21,10 @@ from engine.errors import DataError, EngineError, UsageError
 from engine.evaluation.asking import Asking, replies
 from engine.evaluation.kept import KeptReplies, fingerprint
 from engine.evaluation.refusal import RULES, Rules
-from engine.evaluation.temporal import KINDS, Report, report
+from engine.evaluation.temporal import KINDS, Report, Share, report
 from engine.events import BehaviourMeasured, json_number
 from engine.journal import write_error
-from engine.runs.checkpoints import sha256
+from engine.runs.checkpoints import SCORES, sha256
 from engine.runs.directory import RunDirectory
 from engine.runs.follow import tail
 from engine.runs.provenance import read_provenance
@@ -71,6 +72,11 @@ class Evaluated:
     path: Path
     """The result, as JSON."""
 
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What a checkpoint is judged by: the share that is right, and what it consists of."""
+        return {"accuracy": self.report.temporal_accuracy, **self.report.shares}
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form, examples and all."""
         return {"model": self.model, "seconds": round(self.seconds, 3), "path": str(self.path), **self.report.as_dict()}
@@ -100,6 +106,15 @@ def read_test(workspace: Workspace, files: Sequence[str], model: LocalModel | En
             f"Nothing says what {model.label[:80]} is to be asked.",
             remedy="Name a file with --test: rows with metadata.dataset_type retain or unlearn.",
         )
+    return questions(paths, limit)
+
+
+def questions(paths: Sequence[Path], limit: int | None) -> Test:
+    """Read the questions of some files, as `read_test`.
+
+    Raises:
+        DataError: A file cannot be read, or nothing in it says what is to be answered and what refused.
+    """
     of: dict[str, list[Row]] = {kind: [] for kind in KINDS}
     passed_over = 0
     for path in paths:
@@ -177,8 +192,42 @@ def evaluate(
             progress(len(kept.replies), total, doing)
     found = report([(row, kept.replies[at]) for at, row in enumerate(test.rows)], asked.rules)
     evaluated = Evaluated(model.label, found, time.monotonic() - began, len(missing), result)
-    _write(result, {"suite": asked.suite, **_when(model, test), **evaluated.as_dict()})
+    _keep(evaluated, model, test, asked.suite)
     return evaluated
+
+
+def keep_result(
+    workspace: Workspace, model: LocalModel, test: Test, asked: Asked, replies: Sequence[str], *, seconds: float
+) -> Evaluated:
+    """Judge the replies that a run had of its weights in memory, and keep the result as `evaluate` does.
+
+    It is no result of `evaluate`: a base held in 4 bits while it is trained answers a little otherwise.
+
+    Args:
+        workspace: Of the run.
+        model: The checkpoint with these weights.
+        test: What was asked.
+        asked: How.
+        replies: One for each row of the test.
+        seconds: How long it took.
+
+    Raises:
+        DiskFull, WorkspaceError: The result cannot be written.
+    """
+    about = {**_about(model, test, asked), "by": "the run"}
+    result = result_path(workspace, model, asked.suite, fingerprint(about))
+    found = report(list(zip(test.rows, replies, strict=True)), asked.rules)
+    evaluated = Evaluated(model.label, found, seconds, len(replies), result)
+    _keep(evaluated, model, test, asked.suite)
+    return evaluated
+
+
+def _keep(evaluated: Evaluated, model: LocalModel | Endpoint, test: Test, suite: str) -> None:
+    _write(evaluated.path, {"suite": suite, **_when(model, test), **evaluated.as_dict()})
+    if isinstance(model, LocalModel) and model.run is not None and model.adapter is not None:
+        scores = {f"{suite}/{name}": json_number(share.value) for name, share in evaluated.shares.items()}
+        with contextlib.suppress(EngineError):  # a folder that is read only; the result itself is kept
+            _write(model.adapter / SCORES, scores)
 
 
 def result_path(workspace: Workspace, model: LocalModel | Endpoint, suite: str, mark: str) -> Path:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 FROM_THE_START = "start"
 """In the place of a checkpoint: none of them."""
 _PROMPTS_PER_RUN = 6
-_PROBE_KINDS: tuple[Kind, ...] = ("text", "sft")
-"""Rows that the gauge of forgetting can score."""
+_OTHER_KINDS: Mapping[str, tuple[Kind, ...]] = {"probe": ("text", "sft"), "suite": ("sft",)}
+"""Rows of the files that nothing is learned from: what the gauge of forgetting can score, what a suite can ask."""
 _NAME_ATTEMPTS = 50
 """How often a free name is looked for: as many starts at the same moment all get a run."""
 _ROWS_LOOKED_AT = 2_000
@@ -247,11 +247,14 @@ def _checked_files(workspace: Workspace, config: RunConfig, known: Known) -> Ite
     roles += [(f"validation:{name}", path) for name, path in config.data.validation.items()]
     if config.forgetting.gauge:
         roles.append(("probe", config.forgetting.probe))
+    if config.evaluation.suite is not None:
+        roles += [("suite", path) for path in config.evaluation.suite_test]
     for role, given in roles:
-        for path in workspace.data_files(given, "train" if role == "train" else "validation"):
+        split = {"train": "train", "suite": "test"}.get(role, "validation")
+        for path in workspace.data_files(given, split):
             about = path.stat()
-            kinds = method_of(config).kinds if role != "probe" else _PROBE_KINDS
-            mapping = config.data.mapping if role != "probe" else {}
+            kinds = _OTHER_KINDS.get(role) or method_of(config).kinds
+            mapping = config.data.mapping if role not in _OTHER_KINDS else {}
             read_as = f"{mapping} {kinds}"
             key = (role, given, str(path), about.st_size, about.st_mtime_ns, read_as)
             if key not in known:
@@ -283,6 +286,7 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     types, prompts = _validation_facts(
         [file for file in data if file.role.startswith("validation:")], config.data.mapping
     )
+    _require_suite(config, data)
     method = method_of(config)
     num_examples = sum(min(f.rows, limit or f.rows) for f in data if f.role == "train")
     num_examples += replayed_rows(config.data.replay, num_examples, sum(f.rows for f in data if f.role == "replay"))
@@ -354,6 +358,22 @@ def _require_types(config: RunConfig, found: _TrainedTypes) -> None:
             f"metadata.dataset_type is {' and '.join(missing)}.",
             remedy=f'Name a file of such rows, each with {{"metadata": {{"dataset_type": "{missing[0]}"}}}}.'
             + (without if name != "grad_diff" else ""),
+        )
+
+
+def _require_suite(config: RunConfig, data: list[DataFile]) -> None:
+    """Refuse a suite that would have nothing to ask."""
+    if config.evaluation.suite is None:
+        return
+    own = [file for file in data if file.role == "suite"]
+    files = own or [file for file in data if file.role.startswith("validation:")]
+    types, _ = _validation_facts(files, {} if own else config.data.mapping)
+    if not types & {"retain", "unlearn"}:
+        where = "evaluation.suite_test" if own else "data.validation"
+        raise DataError(
+            f"evaluation.suite is {config.evaluation.suite}, and no row of {where} says in metadata.dataset_type "
+            "whether it is to be answered or refused.",
+            remedy="Write retain or unlearn there, or name another file as evaluation.suite_test.",
         )
 
 

@@ -28,6 +28,8 @@ PARTIAL = ".partial-"
 REPLACED = PARTIAL + "old-"
 """What was moved away from a name to make room, `.partial-old-<name>-<hex>`; a later start puts it back if need be."""
 PINNED = "pinned.json"
+SCORES = "scores.json"
+"""What the newest evaluation found, as figures; in no manifest, as a pin."""
 """A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """What going on exactly needs besides the weights. With several processes `rng_state_<rank>.pth` stand in."""

@@ -6,6 +6,7 @@ when somebody asks (`verify`). Standard library only.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from engine.events import json_number, number_from_json
 from engine.runs.checkpoints import (
     MANIFEST,
     PINNED,
+    SCORES,
     Checkpoint,
     fault,
     is_for_resume_alone,
@@ -30,8 +32,9 @@ from engine.runs.checkpoints import (
 
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _WEIGHT_NAMES = ("adapter_config.json",)
-_LOWER = ("loss", "perplexity")
-_HIGHER = ("accuracy", "accuracies", "margin", "margins", "reward", "f1")
+_LOWER = ("loss", "perplexity", "retain_refused", "unlearn_leaked")
+_HIGHER = ("accuracy", "accuracies", "margin", "margins", "reward", "f1", "retain_answered", "unlearn_refused")
+_SCORES_BYTES = 1 << 16
 _MOST_FILES = 10_000
 """A folder with more files is no checkpoint; the rest of it is not counted."""
 
@@ -171,7 +174,7 @@ def read_entry(run: str, own_run_id: str, path: Path, stamp: Sequence[int] = ())
         created=_unix(about.get("created")) or mtime(path / MANIFEST),
         reason=_word(about.get("reason")) or "",
         stage=_word(about.get("stage")),
-        metrics=as_numbers(about.get("metrics")),
+        metrics={**as_numbers(about.get("metrics")), **(_scores(path) if SCORES in sizes else {})},
         evaluated_step=evaluated if type(evaluated) is int else None,
         adapter_bytes=adapter,
         optimizer_bytes=optimizer,
@@ -313,6 +316,15 @@ def _comparable(entry: CheckpointEntry) -> dict[str, tuple[float, int]]:
         for name, value in entry.metrics.items()
         if (sign := direction(name)) and math.isfinite(value) and not (stale and name.startswith("eval_"))
     }
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    """Return what an evaluation left with a checkpoint; anybody may have written there."""
+    try:
+        with (folder / SCORES).open("rb") as file:
+            return as_numbers(json.loads(file.read(_SCORES_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def _unix(value: object) -> float:

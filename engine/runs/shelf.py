@@ -25,7 +25,7 @@ from engine.errors import CheckpointError, EngineError, RunBusy, UsageError
 from engine.journal import Journal, write_error
 from engine.runs import checkpoints
 from engine.runs.catalogue import RunEntry, read_run
-from engine.runs.checkpoints import MANIFEST, PINNED, is_optimizer_file, remove_proven
+from engine.runs.checkpoints import MANIFEST, PINNED, SCORES, is_optimizer_file, remove_proven
 from engine.runs.directory import RunDirectory, all_runs, whoami
 from engine.runs.entries import CheckpointEntry, read_entry, sizes_in
 from engine.runs.liveness import Life, liveness
@@ -518,7 +518,7 @@ def _pinned(entry: CheckpointEntry) -> str:
 def _strangers(entry: CheckpointEntry) -> str:
     """Say which files in a checkpoint's folder its run did not put there."""
     found = checkpoints.read_checkpoint(entry.path)
-    known = {MANIFEST, PINNED, *(found.dropped if found else ()), *(found.files if found else ())}
+    known = {MANIFEST, PINNED, SCORES, *(found.dropped if found else ()), *(found.files if found else ())}
     others = sorted(name for name in sizes_in(entry.path) if name not in known)
     if not others:
         return ""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -73,6 +74,8 @@ class Observation:
     """None: not measured."""
     base_commit: str | None = None
     """Of the base model on the Hub; None for a folder."""
+    score: Callable[[Path, str], None] | None = None
+    """Asks a suite of the weights that were just written to a folder; the text is a value of `evaluation.suite_at`."""
     answer: Callable[[int], None] | None = None
     """Answers the fixed prompts at a step; called after each evaluation."""
     newest: dict[str, float] = field(default_factory=dict)
@@ -537,12 +540,14 @@ class ObservedTrainer(Trainer):
 
         written = self._write(target, save, self._save_reason, self._expected_bytes())
         self._saved_step, self._last_checkpoint_bytes = step, written.used_bytes
-        self._report_saved(written, self._save_reason)
-        self._save_reason = "scheduled"
+        reason, self._save_reason = self._save_reason, "scheduled"
+        self._report_saved(written, reason)
         for old in rotate(observation.run, observation.run_id, observation.save_total_limit, keep=[target]):
             observation.reporter.say(
                 events.CheckpointRemoved(old.step, f"checkpoints/{old.path.name}", "beyond saving.save_total_limit")
             )
+        if reason != "stopping":
+            self.score(target, "checkpoint")
         observation.reporter.enter(stage)
         self._aside_seconds += time.monotonic() - began
 
@@ -609,6 +614,13 @@ class ObservedTrainer(Trainer):
         if self.state.global_step > 0 and self.observation.best.improves(metrics):
             self.observation.reporter.enter("saving", "best")
             self.save_adapter(self.observation.run.best, "best")
+            self.score(self.observation.run.best, "best")
+
+    def score(self, folder: Path, when: str) -> None:
+        """Ask the run's suite, where it has one, of what was just written. Raises `StopNow`."""
+        if self.observation.score is not None:
+            with contextlib.suppress(EvaluationCut):  # told to stop: heard at the next step boundary
+                self.observation.score(folder, when)
 
     def _report_saved(self, written: checkpoints.Checkpoint, reason: str) -> None:
         self.observation.reporter.say(

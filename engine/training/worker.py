@@ -36,6 +36,7 @@ from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
 from engine.training.reporter import Reporter
+from engine.training.scoring import Scorer
 from engine.training.smaller_batch import with_batch_that_fits
 from engine.training.splits import Split, leave_out_refused
 from engine.workspace import ModelReference
@@ -174,6 +175,13 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             heard=heard,
         )
 
+    def score(folder: Path, when: str) -> None:
+        if scorer is not None:
+            scorer.score(trainer.model, folder, when, trainer.hear_in_evaluation)
+
+    scorer = None
+    if config.evaluation.suite is not None:
+        scorer = Scorer(run, config, provenance, loaded.tokenizer, reporter)
     saving = config.saving
     observation = Observation(
         run=run,
@@ -187,6 +195,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
         forgetting=gauge,
         base_commit=commit or _downloaded_commit(provenance),
+        score=score,
         answer=answer,
     )
     trainer.observe(observation)
@@ -211,6 +220,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
                 earlier.promote(run, saving.promote, reporter)
             except EngineError as error:
                 reporter.warn(error.code, f"The result was not copied to models/: {error.message}", error.remedy)
+        trainer.score(run.final, "end")
         detail = observation.ended_early
         if asked:
             try:

@@ -70,11 +70,12 @@ FIGURES: Final[Mapping[str, _Figure]] = {
     "accuracy": _Figure("acc.", ("eval_rewards/accuracies", "eval_mean_token_accuracy", "rewards/accuracies",
                                  "mean_token_accuracy"), 3),
     "margin": _Figure("margin", ("eval_rewards/margins", "rewards/margins"), 3),
+    "temporal": _Figure("temporal", ("temporal/accuracy",), 3),
 }  # fmt: skip
 """Columns of figures by key, in the order in which they stand."""
 _FIRST: Final = (
-    "name", "eval_loss", "eval_retain_loss", "eval_unlearn_loss", "age", "adapter", "loss", "optimizer", "step",
-    "accuracy", "margin", "epoch",
+    "name", "eval_loss", "eval_retain_loss", "eval_unlearn_loss", "temporal", "age", "adapter", "loss", "optimizer",
+    "step", "accuracy", "margin", "epoch",
 )  # fmt: skip
 """What matters most comes first: the rest is left out where there is no room."""
 _STANDING: Final = ("name", *FIGURES, "adapter", "optimizer", "age")

@@ -61,6 +61,14 @@ def _lowest(name: str) -> Callable[[CheckpointEntry], tuple[bool, float]]:
     return key
 
 
+def _highest(name: str) -> Callable[[CheckpointEntry], tuple[bool, float]]:
+    def key(checkpoint: CheckpointEntry) -> tuple[bool, float]:
+        found = checkpoint.metrics.get(name, math.nan)
+        return (False, -found) if math.isfinite(found) else (True, 0.0)
+
+    return key
+
+
 ORDERS: Final[Mapping[str, Order]] = {
     "lineage": Order("runs below those they go on from, the newest first", "", None),
     "valid": Order("every checkpoint, the lowest validation loss first", "eval_loss", _lowest("eval_loss")),
@@ -68,6 +76,8 @@ ORDERS: Final[Mapping[str, Order]] = {
                     _lowest("eval_retain_loss")),
     "unlearn": Order("every checkpoint, the lowest loss on unlearned data first", "eval_unlearn_loss",
                      _lowest("eval_unlearn_loss")),
+    "temporal": Order("every checkpoint, the most questions of the temporal suite right first", "temporal",
+                      _highest("temporal/accuracy")),
     "train": Order("every checkpoint, the lowest training loss first", "loss", _lowest("loss")),
     "newest": Order("every checkpoint, the newest first", "age", lambda one: (False, -one.created)),
     "size": Order("every checkpoint, the largest first", "adapter", lambda one: (False, -float(one.used_bytes))),
@@ -77,7 +87,10 @@ ORDERS: Final[Mapping[str, Order]] = {
 def orders_for(runs: Sequence[RunEntry]) -> list[str]:
     """Return the names of the orders that mean something for these runs."""
     known = {name for run in runs for checkpoint in run.checkpoints for name in checkpoint.metrics}
-    return [name for name, order in ORDERS.items() if "loss" not in order.column or order.column in known]
+    missing = {order.column for order in ORDERS.values() if "loss" in order.column} - known
+    if "temporal/accuracy" not in known:
+        missing.add("temporal")
+    return [name for name, order in ORDERS.items() if order.column not in missing]
 
 
 def best_of(run: RunEntry) -> CheckpointEntry | None:

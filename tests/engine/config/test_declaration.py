@@ -39,6 +39,7 @@ def test_auto_is_taken_exactly_where_it_is_said() -> None:
         "model.adapter",
         "saving.promote",
         "forgetting.probe",
+        "evaluation.suite_test",
     }
     for setting in settings().values():
         if setting.key not in free_text:
