@@ -7,13 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.css.stylesheet import Stylesheet
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.widgets import Input
 
 from engine.errors import NotFound
 from tui.clipboard import copy
@@ -26,16 +25,10 @@ from tui.settings import Settings
 from tui.steady_app import SteadyApp
 from tui.terminal.contract import Terminal
 from tui.theme import THEMES, Colourless, curve_defaults
+from tui.typed_ahead import TypedAhead
 
 
-class _Retyped(events.Key):
-    """A key that is on its way for the second time."""
-
-
-_Retyped.handler_name = events.Key.handler_name  # it is handled as the first one
-
-
-class ConsoleApp(SteadyApp):
+class ConsoleApp(TypedAhead, SteadyApp):
     """The console.
 
     Args:
@@ -198,15 +191,6 @@ class ConsoleApp(SteadyApp):
         self.known_runs, self.alive_runs = message.names, message.alive
 
     # Keys that work everywhere
-
-    def on_key(self, event: events.Key) -> None:
-        # What is typed faster than the focus moves was sent to the widget that had it: a slow line delivers "/best"
-        # at once. A line that is written into takes every letter, so one that arrives here was meant for it, and is
-        # no command.
-        written = self.focused
-        if isinstance(written, Input) and event.is_printable and not isinstance(event, _Retyped):
-            event.prevent_default()  # else Textual's own handler is called as well
-            written.post_message(_Retyped(event.key, event.character))
 
     def action_help(self) -> None:
         """Show what can be done here."""

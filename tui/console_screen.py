@@ -160,6 +160,11 @@ class ConsoleScreen(Steady, Screen[None]):
             panel.show(failure)
             self.mount(panel)
 
+    def forget_failure(self) -> None:
+        """Close the panel: what it was about is no longer on this screen."""
+        for panel in self.query(FailurePanel):
+            panel.clear()
+
     @on(Worker.StateChanged)
     def _worker_ended(self, event: Worker.StateChanged) -> None:
         error = event.worker.error

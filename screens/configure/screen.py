@@ -462,7 +462,7 @@ class ConfigureScreen(ConsoleScreen):
     def action_search(self) -> None:
         """Write a search."""
         self.add_class("-searching")
-        self._search.input.focus()
+        self.set_focus(self._search.input)  # now: `focus` does it later, when the next key has come
 
     def _close_search(self, *, keep: bool) -> None:
         if not keep:

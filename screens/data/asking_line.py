@@ -52,4 +52,4 @@ class AskingLine(Horizontal):
         self.input.placeholder = placeholder
         self.input.value = value
         self.input.cursor_position = len(value)
-        self.input.focus()
+        self.screen.set_focus(self.input)  # now: `focus` does it later, when the next key has come

@@ -191,6 +191,7 @@ class DataScreen(ConsoleScreen):
 
     async def _take_book(self, book: Book, rows: list[Shown]) -> None:
         self._stop_all()
+        self.forget_failure()
         await self._drop_microscope()
         self.book, self.entry, self.report, self.statistics, self.found = book, None, None, None, None
         self.stopped.clear()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from engine.config.load import preset
 from engine.launch import prepare
@@ -123,7 +124,9 @@ async def test_an_option_of_the_trainer_is_found_by_its_documentation_and_checke
     async with app.run_test(size=SIZE) as pilot:
         await open_run(pilot, app, place)
         assert "trainer.adam_beta2" not in [getattr(line, "key", "") for line in form(app)._rows]
-        await pilot.press("slash", *"beta2", "enter")
+        for key, letter in (("slash", "/"), *zip("beta2", "beta2", strict=True), ("enter", "\r")):
+            app.post_message(events.Key(key, letter))  # as a slow line delivers them: at once
+        await until(pilot, lambda: form(app).query_text == "beta2" and isinstance(app.focused, FieldTable), "the end")
         await until_seen(pilot, "trainer.adam_beta2")
         await go_to(pilot, "trainer.adam_beta2")
         await pilot.press("enter")

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from engine.data.microscope import Examined
 from screens.configure.files import kept_draft
 from screens.data import inquiries
 from screens.data import screen as screens
+from screens.data.asking_line import LineInput
 from screens.data.book import READ_TO
 from screens.data.pane import Pane
 from screens.data.row_table import RowTable
@@ -25,7 +27,7 @@ from tests.screens.runs.stage import notes, seen, until, until_seen
 from tui.app import ConsoleApp
 from tui.registry import ScreenEntry
 from tui.widgets.choose import Chooser
-from tui.widgets.failure_panel import FailurePanel
+from tui.widgets.failure_panel import Failure, FailurePanel
 
 SIZE = (120, 34)
 
@@ -488,3 +490,42 @@ async def test_it_is_opened_from_the_list_of_runs_and_left_again(tmp_path: Path)
         await pilot.press("q")
         await until(pilot, lambda: app.screen.title == "Runs", "the list of runs")
     assert app.failures == []
+
+
+# What comes faster than it is drawn
+
+
+def burst(app: ConsoleApp, text: str) -> None:
+    """Send keys as a slow line delivers them: all at once."""
+    for letter in text:
+        key = {"\r": "enter", "/": "slash", "#": "number_sign"}.get(letter, letter)
+        app.post_message(events.Key(key, letter))
+
+
+async def test_what_is_typed_in_one_burst_is_written_into_the_line_that_it_opens(tmp_path: Path) -> None:
+    app = console(tmp_path, questions(tmp_path))
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        screen = data_screen(app)
+        burst(app, "/Tintin")
+        await until(pilot, lambda: screen.has_class("-asking") and screen.query_one(LineInput).value == "Tintin", "it")
+        await pilot.press("escape")
+        burst(app, "/Tintin\r")  # a second time, with the end of the line
+        await until(pilot, lambda: screen.found is not None and screen.found.complete, "the search")
+        await settled(pilot)
+        assert screen.found is not None
+        assert screen.found.title == "Tintin"
+        burst(app, "12\r")
+        await until(pilot, lambda: screen.table.line == 12, "line 12")
+    assert app.failures == []
+
+
+async def test_what_failed_on_one_file_is_not_said_of_the_next(tmp_path: Path) -> None:
+    app = console(tmp_path, questions(tmp_path))
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        data_screen(app).show_failure(Failure("data-unusable", "It is a web page."))
+        assert failure(app)
+        data_screen(app).open(questions(tmp_path))
+        await settled(pilot)
+        await until(pilot, lambda: not failure(app), "the panel to close")
