@@ -60,7 +60,8 @@ class EarlierLearning(Event):
     """What was learned before went into this run, or there was nothing yet."""
 
     mode: str
-    """"continue": its adapter is trained further; "merge": it is part of the base now; "none": a first session."""
+    """"continue": its adapter is trained further; "merge": it is part of the base now; "stack": it is
+    frozen beside a new one; "none": a first session."""
     parent: str | None
     """The run it is from; None where there is none, or where it is of another tool."""
     adapter: str

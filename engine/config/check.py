@@ -269,6 +269,8 @@ def _wrong_method(
             "training.per_device_train_batch_size is 1, but kto compares the rows of one forward pass with each other: "
             f"set 2 or more, or kto.loss_type: apo_zero_unpaired{place('training.per_device_train_batch_size')}",
         )
+    if config.model.adapter is not None and config.model.adapter_mode == "stack":
+        yield from _wrong_stack(config, place)
     referring = method.pushes_away and (name == "npo" or config.unlearning.retain_loss == "kl")
     if config.model.adapter is not None and referring:
         compares = name if name == "npo" else "unlearning.retain_loss: kl"
@@ -290,6 +292,23 @@ def _wrong_method(
             ("unlearning.retain_floor", "data.validation"),
             "unlearning.retain_floor is set, but data.validation has no set called retain beside another"
             + place("unlearning.retain_floor"),
+        )
+
+
+def _wrong_stack(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what an adapter beside an earlier one cannot be: the two are saved as one ordinary adapter."""
+    for key, wanted in (("lora.use_dora", config.lora.use_dora), ("lora.modules_to_save", config.lora.modules_to_save)):
+        if wanted:
+            yield (
+                ("model.adapter_mode", key),
+                f"{key} is {shown(wanted)}, but with model.adapter_mode: stack two adapters are saved as one, which "
+                f"has no room for that; use merge{place(key)}",
+            )
+    if method_of(config).trainer != "sft":
+        yield (
+            ("model.adapter_mode", "method.name"),
+            f"model.adapter_mode is stack, but {config.method.name} compares with where it begins, which switching "
+            f"adapters off does not give back; use merge{place('model.adapter_mode')}",
         )
 
 

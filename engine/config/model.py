@@ -97,13 +97,15 @@ class ModelSection(Section):
         default=None,
         description="Adapter to go on training instead of a new one: a run (`voice-1`), one of its checkpoints "
         "(`voice-1@120`, `voice-1@best`), or a folder. It is copied into the new run; the settings of `lora` are then "
-        "its own. null: a new adapter.",
+        "its own where it is trained further. null: a new adapter.",
         json_schema_extra={"accepts": "the name of a run, RUN@CHECKPOINT, a folder, or null"},
     )
-    adapter_mode: Literal["continue", "merge"] = Field(
+    adapter_mode: Literal["continue", "merge", "stack"] = Field(
         default="continue",
         description="What becomes of `adapter`. continue: it is trained further. merge: it is merged into the base "
         "for good, in the run's own copy, and a new adapter is trained on that, so that what was learned before stays. "
+        "stack: it stays as it is and a new one is trained beside it, without a copy of the base; a checkpoint holds "
+        "both as one adapter, whose rank is the sum of theirs. "
         "With `adapter: latest` and nothing in `models/latest` yet, the run begins from the base, as a first session.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -37,7 +37,8 @@ class Start:
     """What was named; `base` is proven."""
     source: AdapterSource
     lora: Mapping[str, Any]
-    """The settings of `lora` that it has, by key; empty where it is merged, since the new adapter is another one."""
+    """The settings of `lora` that it has, by key; empty where the new adapter is another one, because it is
+    merged or stacked."""
 
     @property
     def parent(self) -> str | None:
@@ -119,8 +120,10 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     own = _model_settings(workspace, source, model, base, revision)
     adapter = read_adapter(model.adapter)
     mode = given.settings.get("model.adapter_mode")
-    merges = mode is not None and mode.value == "merge"
-    lora = _lora_settings(adapter) if not merges else {}
+    trained_on = mode is None or mode.value not in ("merge", "stack")
+    lora = _lora_settings(adapter) if trained_on else {}
+    if mode is not None and mode.value == "stack":
+        _refuse_to_stack(adapter)
     problems = [
         f"{key} is {setting.value!r}, but the adapter {model.label} has {lora[key]!r} ({setting.place})"
         for key, setting in given.settings.items()
@@ -262,6 +265,22 @@ def _lora_settings(adapter: Adapter) -> dict[str, Any]:
         "lora.init_lora_weights": first if first in _INITIALISATIONS else True,
         "lora.modules_to_save": list(adapter.modules_to_save) or None,
     }
+
+
+def _refuse_to_stack(adapter: Adapter) -> None:
+    """Raise where an adapter and a new one beside it could not be saved as one ordinary adapter."""
+    reasons = {
+        f"it rewrites its base ({adapter.init_lora_weights[:40]})": adapter.changes_base,
+        f"it holds biases of its base (bias: {adapter.bias[:40]})": adapter.bias != "none",
+        "it learned magnitude and direction apart (DoRA)": adapter.use_dora,
+        "it holds whole modules": bool(adapter.modules_to_save),
+    }
+    for reason, is_so in reasons.items():
+        if is_so:
+            raise AdapterUnusable(
+                f"The adapter in {adapter.path} cannot be put beside a new one: {reason}.",
+                remedy="Set model.adapter_mode: merge.",
+            )
 
 
 def _adapted(adapter: Adapter) -> list[str]:

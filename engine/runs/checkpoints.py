@@ -28,6 +28,8 @@ PARTIAL = ".partial-"
 REPLACED = PARTIAL + "old-"
 """What was moved away from a name to make room, `.partial-old-<name>-<hex>`; a later start puts it back if need be."""
 PINNED = "pinned.json"
+TRAINED = "trained/"
+"""Where a checkpoint of a stacked run keeps the adapter that is trained alone: training goes on with it."""
 SCORES = "scores.json"
 """What the newest evaluation found, as figures; in no manifest, as a pin."""
 """A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
@@ -162,7 +164,7 @@ def is_optimizer_file(name: str) -> bool:
 
 def is_for_resume_alone(name: str) -> bool:
     """Whether weights are of use without this file of their checkpoint."""
-    return is_optimizer_file(name) or name in RESUME_FILES
+    return is_optimizer_file(name) or name in RESUME_FILES or name.startswith(TRAINED)
 
 
 def manifest_fault(checkpoint: Checkpoint, run_id: str) -> str | None:

@@ -174,7 +174,11 @@ def said_of(folder: Path) -> str:
 
 def is_promoted(name: str) -> bool:
     """Whether a file of a checkpoint is taken along: what only training needs is not."""
-    return not is_optimizer_file(name) and name not in (*_ONLY_TRAINING, checkpoints.PINNED, checkpoints.SCORES)
+    return (
+        not is_optimizer_file(name)
+        and not name.startswith(checkpoints.TRAINED)
+        and name not in (*_ONLY_TRAINING, checkpoints.PINNED, checkpoints.SCORES)
+    )
 
 
 def _copy(action: Action, partial: Path) -> None:

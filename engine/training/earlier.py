@@ -53,6 +53,8 @@ def tell_of_it(run: RunDirectory, config: RunConfig, provenance: Provenance, rep
     label = f"{adapter.run}@{adapter.checkpoint}" if adapter.run and adapter.checkpoint else named
     if config.model.adapter_mode == "merge":
         detail = f"Previous knowledge merged: {label} is part of the base now ({run.base})."
+    elif config.model.adapter_mode == "stack":
+        detail = f"Standing on what was learned before: the adapter of {label} stays as it is, a new one is beside it."
     else:
         detail = f"Going on with what was learned before: the adapter of {label} is trained further."
     reporter.say(events.EarlierLearning(config.model.adapter_mode, adapter.run, named, detail), durable=True)

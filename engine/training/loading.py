@@ -134,19 +134,24 @@ def load_for_inference(asked: Mapping[str, Any]) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def with_adapter(model: Any, folder: Path) -> Any:
+def with_adapter(model: Any, folder: Path, *, beside: dict[str, Any] | None = None) -> Any:
     """Return the base model with the adapter of a folder on it, to be trained on. Not wrapped in another one.
 
     Args:
         model: From `load`.
         folder: `start/` of the run: `adapter_config.json` and safetensors.
+        beside: Settings of a new adapter that is trained beside it, while it is frozen; None trains it.
 
     Raises:
         ModelUnusable: The adapter does not fit this base.
     """
     from peft import PeftModel
 
+    from engine.training.stacking import stacked
+
     try:
+        if beside is not None:
+            return stacked(model, folder, beside)
         return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (RuntimeError, ValueError) as error:
         said = str(error).strip().splitlines()

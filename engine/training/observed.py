@@ -30,6 +30,7 @@ from engine.training.early_stopping import EarlyStopping, Judgement
 from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
 from engine.training.reporter import Reporter
+from engine.training.stacking import is_stacked, load_trained, save_as_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -507,6 +508,23 @@ class ObservedTrainer(Trainer):
                 f"training.learning_rate is {now:g} and the checkpoint was made with {then:g}, which stays: the "
                 f"schedule {self.args.lr_scheduler_type} has no peak to set.",
             )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save as the library does; a stacked adapter as one with what it stands on, and alone where training goes on.
+
+        Overridden because PEFT puts each adapter into a folder of its own, and no tool would load them together.
+        """
+        super()._save(output_dir, state_dict)
+        if is_stacked(self.model):
+            folder = Path(output_dir or self.args.output_dir)
+            save_as_one(self.model, folder, to_resume=self._staging is not None)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load as the library does; of a stacked adapter what is trained."""
+        if is_stacked(self.model):
+            load_trained(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def save_now(self, reason: str) -> None:
         """Write a checkpoint of this step unless there is one already."""

@@ -107,7 +107,11 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             heard=lambda: control.hear_before_training(_resumed_step),
         )
     if continued:
-        loaded.model = loading.with_adapter(loaded.model, run.start)
+        beside = None
+        if config.model.adapter_mode == "stack":
+            set_seed(config.training.seed)  # the new adapter's first weights
+            beside = lora_arguments(resolved)
+        loaded.model = loading.with_adapter(loaded.model, run.start, beside=beside)
     control.hear_before_training(_resumed_step)
 
     reporter.enter("preparing")
