@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from engine.config import check
 from engine.config.declaration import TRAINER, settings
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig
+from engine.config.stages import is_shared
+from engine.config.yaml_text import STAGES
 from engine.errors import ConfigError
 
 _NOTHING_TO_LEARN = "data.train names no file"
-"""How the check's sentence begins about what a preset may leave to its user."""
+"""In the check's sentence about what a preset may leave to its user."""
 
 
 class Difference(NamedTuple):
@@ -47,13 +49,25 @@ def values_of(config: RunConfig | ResolvedConfig | GivenConfig) -> dict[str, Any
     Raises:
         ConfigError: A given configuration is wrong. That it names no data yet is no reason.
     """
+    if isinstance(config, ResolvedConfig) and config.stages:
+        return {key: value for key, value, _ in config.values()}
     if isinstance(config, ResolvedConfig):
         config = config.config
     if isinstance(config, GivenConfig):
-        checked, problems = check.check(config.settings)
-        problems = [one for one in (*config.problems, *problems) if not one.startswith(_NOTHING_TO_LEARN)]
+        checked, problems = config.checked()
+        problems = [one for one in problems if _NOTHING_TO_LEARN not in one]
         if problems:
             raise ConfigError(problems)
+        if config.stages:
+            parts = [(name, values_of(replace(part, problems=()))) for name, part in config.parts()]
+            shared = {key: value for key, value in parts[0][1].items() if is_shared(key)}
+            staged = {
+                f"{STAGES}.{name}.{key}": value
+                for name, values in parts
+                for key, value in values.items()
+                if not is_shared(key)
+            }
+            return shared | staged
         config = checked
     nested = config.model_dump()
     found = {key: nested[setting.section][setting.name] for key, setting in settings().items()}

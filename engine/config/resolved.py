@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from engine.config.check import Setting
 from engine.config.declaration import TRAINER, settings
 from engine.config.load import GivenConfig
 from engine.config.model import RunConfig
-from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
+from engine.config.stages import is_shared
+from engine.config.yaml_text import STAGES, Entry, read_file, read_mapping, write_value
 from engine.errors import ConfigError, NotFound
 from engine.workspace import Workspace
 
@@ -44,14 +45,30 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedConfig:
-    """A configuration without any "auto"."""
+    """A configuration without any "auto"; of a run in several stages that of the first."""
 
     config: RunConfig
     sources: Mapping[str, Source]
     """By key, `section.name`; for every setting."""
+    stages: tuple[tuple[str, ResolvedConfig], ...] = ()
+    """Name and whole configuration of each stage, in order; empty for a run in one."""
+
+    def parts(self) -> tuple[tuple[str, ResolvedConfig], ...]:
+        """Return the stages; of a run in one itself, under no name."""
+        return self.stages or (("", self),)
 
     def values(self) -> Iterator[tuple[str, Any, Source]]:
-        """Yield key, value and source of every setting, in the order of the declaration, then `trainer`'s."""
+        """Yield key, value and source of every setting, in the order of the declaration, then `trainer`'s.
+
+        Of a run in several stages, those of a stage are called `stages.NAME.section.name`.
+        """
+        for key, value, source in self._values():
+            if not self.stages or is_shared(key):
+                yield key, value, source
+        for name, stage in self.stages:
+            yield from ((f"{STAGES}.{name}.{k}", value, s) for k, value, s in stage._values() if not is_shared(k))
+
+    def _values(self) -> Iterator[tuple[str, Any, Source]]:
         for key in settings():
             section, _, name = key.partition(".")
             yield key, getattr(getattr(self.config, section), name), self.sources[key]
@@ -61,13 +78,12 @@ class ResolvedConfig:
     def to_yaml(self) -> str:
         """Return `run.yaml`: every setting with its source as a comment. It loads again, as input too."""
         lines = ["# Every setting of the run, as resolved, and where it came from."]
-        current = ""
-        for key, value, source in self.values():
-            section, _, name = key.partition(".")
-            if section != current:
-                current = section
-                lines.append(f"{section}:")
-            lines += _setting_lines(name, value, _one_line(str(source)))
+        shared = [one for one in self._values() if not self.stages or is_shared(one[0])]
+        lines += _section_lines(shared)
+        for number, (name, stage) in enumerate(self.stages):
+            lines += [] if number else [f"{STAGES}:"]
+            own = _section_lines(one for one in stage._values() if not is_shared(one[0]))
+            lines += [f"  - name: {write_value(name)}", *(f"    {line}" for line in own)]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -77,12 +93,16 @@ class ResolvedConfig:
         Raises:
             ConfigError: It is damaged, or something in it is not settled.
         """
-        written = {
-            f"{section}.{name}": inner
-            for section, entry in read_mapping(text, source).items()
-            if isinstance(entry.value, dict)
-            for name, inner in entry.value.items()
-        }
+        written = read_mapping(text, source)
+        staged = _stages_of(written)
+        if not staged:
+            return cls._read(_by_key(written), text, source)
+        common = _by_key(written)
+        stages = tuple((name, cls._read({**common, **own}, text, source)) for name, own in staged)
+        return cls(stages[0][1].config, stages[0][1].sources, stages)
+
+    @classmethod
+    def _read(cls, written: Mapping[str, Entry], text: str, source: str) -> ResolvedConfig:
         given = {key: Setting(entry.value, f"{source}:{entry.line}") for key, entry in written.items()}
         config, problems = check.check(given)
         problems += [
@@ -106,22 +126,45 @@ class ResolvedConfig:
             section, _, name = key.partition(".")
             values[section][name] = _BEFORE[key](config)
             sources[key] = Source("default", "as before this setting existed")
-        return cls(RunConfig.model_validate(values), {**sources, **read_sources(text, source)})
+        return cls(RunConfig.model_validate(values), {**sources, **_sources(written, text, source)})
 
 
 def read_sources(text: str, source: str = "run.yaml") -> dict[str, Source]:
     """Return where each setting came from that a `run.yaml` holds, of whichever version wrote it.
 
+    Of several stages the last one's.
+
     Raises:
         ConfigError: It is no mapping of sections.
     """
-    lines = text.split("\n")
+    written = read_mapping(text, source)
+    staged = _stages_of(written)
+    return _sources({**_by_key(written), **(staged[-1][1] if staged else {})}, text, source)
+
+
+def _by_key(written: Mapping[str, Entry]) -> dict[str, Entry]:
     return {
-        f"{section}.{name}": _read_source(inner, lines, f"{source}:{inner.line}")
-        for section, entry in read_mapping(text, source).items()
+        f"{section}.{name}": inner
+        for section, entry in written.items()
         if isinstance(entry.value, dict)
         for name, inner in entry.value.items()
     }
+
+
+def _stages_of(written: Mapping[str, Entry]) -> list[tuple[str, dict[str, Entry]]]:
+    """Return name and settings of each stage of a run's own file."""
+    listed = written[STAGES].value if STAGES in written else None
+    found = []
+    for entry in listed if isinstance(listed, list) else ():
+        name = entry.value.get("name") if isinstance(entry.value, dict) else None
+        if name is not None and isinstance(name.value, str):
+            found.append((name.value, _by_key(entry.value)))
+    return found
+
+
+def _sources(written: Mapping[str, Entry], text: str, source: str) -> dict[str, Source]:
+    lines = text.split("\n")
+    return {key: _read_source(entry, lines, f"{source}:{entry.line}") for key, entry in written.items()}
 
 
 def resolve(given: GivenConfig, facts: Facts, workspace: Workspace) -> ResolvedConfig:
@@ -210,6 +253,18 @@ def _source_of(setting: Setting) -> Source:
     if setting.preset:
         return Source("preset", setting.place.removeprefix("preset "))
     return Source("given", setting.place)
+
+
+def _section_lines(values: Iterable[tuple[str, Any, Source]]) -> list[str]:
+    lines = []
+    current = ""
+    for key, value, source in values:
+        section, _, name = key.partition(".")
+        if section != current:
+            current = section
+            lines.append(f"{section}:")
+        lines += _setting_lines(name, value, _one_line(str(source)))
+    return lines
 
 
 def _setting_lines(name: str, value: Any, comment: str) -> list[str]:

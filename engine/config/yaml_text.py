@@ -20,6 +20,8 @@ from engine.errors import ConfigError, NotFound
 MAX_BYTES = 1_000_000
 """Far above any configuration, far below what would take noticeable time to read."""
 MAX_DEPTH = 32
+STAGES = "stages"
+"""The upper key whose value is a list, each entry of which has sections of its own."""
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -79,7 +81,8 @@ def read_file(path: Path) -> str:
 def read_mapping(text: str, source: str) -> dict[str, Entry]:
     """Return the two upper levels of a YAML mapping: sections, whose values are mappings of `Entry` again.
 
-    Values below the second level are plain data.
+    Values below the second level are plain data. An entry of the list `stages` is an `Entry` whose value is a mapping
+    of the same two levels.
 
     Args:
         text: The document.
@@ -159,9 +162,9 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def _read(text: str, source: str, *, entry_levels: int) -> Any:
     # Events, not `compose`: composing a file of some 10,000 opening brackets overflows the C stack.
-    builder = _Builder(yaml.parse(text, Loader=_Loader), source, entry_levels)
+    builder = _Builder(yaml.parse(text, Loader=_Loader), source)
     try:
-        return builder.document()
+        return builder.document(entry_levels)
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         line = text.count("\n", 0, error.position) + 1
@@ -186,20 +189,16 @@ def _reason(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
 
 
 class _Builder:
-    """Builds data from the parser's events, and refuses what has no place in a configuration.
+    """Builds data from the parser's events, and refuses what has no place in a configuration."""
 
-    Args:
-        entry_levels: In mappings of this many upper levels, values are wrapped as `Entry`.
-    """
-
-    def __init__(self, events: Iterator[Any], source: str, entry_levels: int) -> None:
+    def __init__(self, events: Iterator[Any], source: str) -> None:
         self.events = events
         self.source = source
-        self.entry_levels = entry_levels
         self.end: Any = None
         """Mark where the last value ended."""
 
-    def document(self) -> Any:
+    def document(self, entry_levels: int) -> Any:
+        """Return the data; in mappings of this many upper levels, values are wrapped as `Entry`."""
         found: Any = None
         documents = 0
         for event in self.events:
@@ -207,10 +206,10 @@ class _Builder:
                 documents += 1
                 if documents > 1:
                     raise self.failure(event, "a second document begins; a configuration is one")
-                found = self.value(next(self.events), 0)
+                found = self.value(next(self.events), 0, entry_levels)
         return found
 
-    def value(self, event: Any, depth: int) -> Any:
+    def value(self, event: Any, depth: int, entry_levels: int = 0, item_levels: int = 0) -> Any:
         if isinstance(event, yaml.AliasEvent):
             raise self.failure(event, "aliases (*name) are not supported; write the value out")
         if getattr(event, "tag", None) is not None:
@@ -218,13 +217,13 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise self.failure(event, f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.MappingStartEvent):
-            return self.mapping(depth, bool(event.flow_style))
+            return self.mapping(depth, entry_levels, bool(event.flow_style))
         if isinstance(event, yaml.SequenceStartEvent):
-            return self.sequence(depth, bool(event.flow_style))
+            return self.sequence(depth, item_levels, bool(event.flow_style))
         self.end = event.end_mark
         return self.scalar(event)
 
-    def mapping(self, depth: int, flow: bool) -> dict[str, Any]:
+    def mapping(self, depth: int, entry_levels: int, flow: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
         while not isinstance(key := next(self.events), yaml.MappingEndEvent):
@@ -235,17 +234,19 @@ class _Builder:
                 raise self.failure(key, "merging with << is not supported; write the settings out")
             if name in found:
                 raise self.failure(key, f"{quoted(name)} is set twice, first in line {lines[name]}")
-            value = self.value(next(self.events), depth + 1)
+            stages = entry_levels if depth == 0 and name == STAGES else 0
+            value = self.value(next(self.events), depth + 1, max(0, entry_levels - 1), stages)
             lines[name] = line
-            found[name] = Entry(value, line, self.end.line + 1, self.end.column) if depth < self.entry_levels else value
+            found[name] = Entry(value, line, self.end.line + 1, self.end.column) if entry_levels else value
         if flow:  # a block ends where its last value does; its end event is at the next key
             self.end = key.end_mark
         return found
 
-    def sequence(self, depth: int, flow: bool) -> list[Any]:
-        found = []
+    def sequence(self, depth: int, item_levels: int, flow: bool) -> list[Any]:
+        found: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            found.append(self.value(event, depth + 1))
+            value = self.value(event, depth + 1, item_levels)
+            found.append(Entry(value, _line(event), self.end.line + 1, self.end.column) if item_levels else value)
         if flow:
             self.end = event.end_mark
         return found

@@ -113,9 +113,9 @@ def read(text: str, source: str) -> Reading:
         entry = read_mapping(text, source).get(PRESET)
     except ConfigError as error:
         return Reading(GivenConfig({}), RunConfig(), tuple(error.problems), broken=True)
-    config, problems = check.check(given.settings)
+    config, problems = given.checked()
     preset = entry.value if entry is not None and isinstance(entry.value, str) else ""
-    return Reading(given, config, (*given.problems, *problems), preset=preset)
+    return Reading(given, config, tuple(problems), preset=preset)
 
 
 def key_of(problem: str) -> str:
