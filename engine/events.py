@@ -56,6 +56,38 @@ class StageChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StageBegun(Event):
+    """A run in several stages begins one of them, or goes on in it."""
+
+    name: str
+    number: int
+    """1 for the first."""
+    count: int
+    """How many there are."""
+    method: str
+    """A value of `method.name`."""
+    first_step: int
+    """Optimizer steps of the stages before it: its own first is the one after."""
+    first_epoch: float
+    begins_with: str
+    """"the result of stage sft"; empty for the first."""
+    reference: str
+    """What dpo and kto compare with: "the result of stage sft", "the base"; empty for other methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded(Event):
+    """A stage has taken its steps or was stopped early; the next one begins with its result."""
+
+    name: str
+    step: int
+    path: str
+    """Of its adapter, relative to the run: `stages/sft`."""
+    detail: str
+    """Why before its last step; empty when it took them all."""
+
+
+@dataclass(frozen=True, slots=True)
 class EarlierLearning(Event):
     """What was learned before went into this run, or there was nothing yet."""
 
@@ -151,7 +183,7 @@ class EpochFinished(Event):
     """The training rows, or what was left of them, have been passed over once more."""
 
     epoch: int
-    """1 is the first pass."""
+    """1 is the first pass, of the stage where there are several."""
     step: int
     num_tokens: int
     seconds: float
@@ -265,7 +297,7 @@ class CheckpointSaved(Event):
     """Relative to the run: `checkpoints/checkpoint-50`, `best`, `final`."""
     used_bytes: int
     reason: str
-    """"scheduled", "requested", "stopping", "best", "final"."""
+    """"scheduled", "requested", "stopping", "stage" (the end of one), "best", "final"."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The newest training and validation figures at that step."""
 

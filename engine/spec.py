@@ -381,8 +381,9 @@ def _in_folders(workspace: Workspace, text: str, named: _Named, base: str | None
 def _of_folder(workspace: Workspace, folder: Path, named: _Named, given: str, base: str | None) -> LocalModel | None:
     if _is_run(folder):
         return _of_run(RunDirectory(folder), named, given)
-    owner = folder.parent.parent if _STEP.fullmatch(folder.name) else folder.parent
-    ours = _STEP.fullmatch(folder.name) or folder.name in ("best", "final")
+    deep = _STEP.fullmatch(folder.name) or folder.parent.name == "stages"
+    owner = folder.parent.parent if deep else folder.parent
+    ours = deep or folder.name in ("best", "final")
     if ours and base is None and _is_run(owner):
         return _of_run(RunDirectory(owner), _Named(owner.name, folder.name), given)
     inner = _inner_checkpoints(folder)

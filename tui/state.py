@@ -58,7 +58,10 @@ class RunState:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     life: Life = Life.UNKNOWN
     """From `liveness`, refreshed by whoever follows the run."""
+    stages: list[events.StageBegun] = field(default_factory=list)
+    """Of a run in several, those that have begun, in order; empty for a run in one."""
     stage: str = ""
+    """What the worker is doing: "loading", "training" ..."""
     stage_detail: str = ""
     total_steps: int = 0
     num_train_epochs: float = 0.0
@@ -174,6 +177,10 @@ class RunState:
                 self.stage, self.stage_detail, self.measured = "starting", "", None
                 self.attempt_began = time
                 self.recent_seconds.clear()
+            case events.StageBegun():
+                self.stages = [*(one for one in self.stages if one.number < event.number), event]
+                self.early_stopping = None
+                self.recent_seconds.clear()  # another method takes another time for a step
             case events.StageChanged():
                 self.stage, self.stage_detail = event.stage, event.detail
             case events.DataPrepared():
@@ -287,6 +294,13 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.CommandConfirmed():
             what = "done" if event.accepted else "refused"
             return "info" if event.accepted else "warning", f"{event.command} {what}: {event.detail}"
+        case events.StageBegun():
+            origin = f", from {event.begins_with}" if event.begins_with else ""
+            compared = f", compared with {event.reference}" if event.reference else ""
+            return "good", f"Stage {event.number} of {event.count}, {event.name} ({event.method}){origin}{compared}"
+        case events.StageEnded():
+            why = f", {event.detail}" if event.detail else ""
+            return "good", f"Stage {event.name} ended at step {event.step}{why}: {event.path}"
         case events.EarlierLearning():
             return "good" if event.parent or event.mode != "none" else "info", event.detail
         case events.CheckpointPromoted():

@@ -81,10 +81,8 @@ class GivenConfig:
         for text in assignments:
             one = _assignment(text, place)
             there = next((found for key in one.settings if (found := stages.assigned(key))), None)
-            if there is None:
-                result = one.over(result)
-            else:
-                result = result._with(*there, next(iter(one.settings.values())))
+            setting = next(iter(one.settings.values()), None)
+            result = one.over(result) if there is None or setting is None else result._with(*there, setting)
         return result
 
     def _with(self, stage: str, key: str, setting: Setting) -> GivenConfig:

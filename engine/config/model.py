@@ -213,8 +213,14 @@ class MethodSection(Section):
     )
 
 
+REFERENCE = (
+    "What the model is compared with. start: itself as it begins, which after another stage is that one's result, with "
+    "`model.adapter` that adapter, else the base. base: the base, the adapter off; the same unless there is one."
+)
+
+
 class DpoSection(Section):
-    """Direct preference optimization. Used with `method.name: dpo`; the reference is the base, the adapter off."""
+    """Direct preference optimization. Used with `method.name: dpo`."""
 
     beta: Annotated[float, Gt(0), Le(100)] = Field(
         default=0.1, description="Temperature: the higher, the nearer the model stays to the reference."
@@ -233,10 +239,11 @@ class DpoSection(Section):
         description="Compute the reference's log-probabilities once, before the first step, instead of at every step. "
         "Kept with the prepared rows for the next start. auto: from two epochs on.",
     )
+    reference: Literal["start", "base"] = Field(default="start", description=REFERENCE)
 
 
 class KtoSection(Section):
-    """Kahneman-Tversky optimization. Used with `method.name: kto`; the reference is the base, the adapter off."""
+    """Kahneman-Tversky optimization. Used with `method.name: kto`."""
 
     beta: Annotated[float, Gt(0), Le(100)] = Field(
         default=0.1, description="Temperature: the higher, the nearer the model stays to the reference."
@@ -246,6 +253,7 @@ class KtoSection(Section):
     )
     desirable_weight: Annotated[float, Gt(0), Le(1000)] = Field(default=1.0, description="Weight of good answers.")
     undesirable_weight: Annotated[float, Gt(0), Le(1000)] = Field(default=1.0, description="Weight of bad answers.")
+    reference: Literal["start", "base"] = Field(default="start", description=REFERENCE)
 
 
 class UnlearningSection(Section):

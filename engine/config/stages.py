@@ -123,8 +123,8 @@ def _compares_with_base(number: int, name: str, settings: Mapping[str, Setting])
     if number and (method == "npo" or by_divergence):
         compares = method if method == "npo" else "unlearning.retain_loss: kl"
         yield (
-            f"{STAGES}: {name} is no first stage, and {compares} compares with the base, the adapter off, where it does "
-            f"not begin; make it the first ({settings['method.name'].place})"
+            f"{STAGES}: {name} is no first stage, and {compares} compares with the base, the adapter off, where it "
+            f"does not begin; make it the first ({settings['method.name'].place})"
         )
 
 

@@ -55,7 +55,8 @@ class Start:
 def continued(workspace: Workspace, text: str, given: GivenConfig) -> GivenConfig:
     """Return the settings of a new run that begins with the weights of `text`.
 
-    What is not given is as in the run that `text` is of: what was written for that one, and its presets. What was
+    What is not given is as in the run that `text` is of, in its last stage: what was written for that one, and its
+    presets. What was
     decided then is decided anew, since other data wants other values.
 
     Args:
@@ -81,7 +82,7 @@ def continued(workspace: Workspace, text: str, given: GivenConfig) -> GivenConfi
         below = GivenConfig(
             {
                 key: setting._replace(place=f"{model.run}/{setting.place}", preset=True)
-                for key, setting in load(run.config).settings.items()
+                for key, setting in load(run.config).parts()[-1][1].settings.items()
                 if key in _written(run) and not key.startswith(("lora.", ADAPTER))
             }
         )
@@ -136,7 +137,7 @@ def starting_adapter(workspace: Workspace, given: GivenConfig) -> tuple[GivenCon
     start = Start(replace(model, base=source), _source(workspace, named.value, model), lora)
     place = f"as the adapter {model.label} has it"
     settings = {**given.settings, **{key: Setting(value, place) for key, value in {**lora, **own}.items()}}
-    return GivenConfig(settings, given.problems), start
+    return replace(given, settings=settings), start
 
 
 def _same(written: object, own: object) -> bool:

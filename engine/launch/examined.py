@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from engine.config.model import RunConfig, settled
 from engine.data.doctor import SPLITTING, Asked, examine_apart, examine_files, in_main_thread
 from engine.data.findings import Report
 from engine.data.templates import local_folder
+from engine.errors import ConfigError, EngineError
 from engine.runs.provenance import DataFile
 
 if TYPE_CHECKING:
@@ -65,6 +67,22 @@ def asked_about(config: RunConfig, files: list[DataFile], model: Path | None) ->
         method=config.method.name,
         uses_retain=uses_retain(config),
     )
+
+
+@contextlib.contextmanager
+def in_stage(name: str) -> Iterator[None]:
+    """Say of which stage an error is, where there are several."""
+    try:
+        yield
+    except ConfigError as error:
+        if not name:
+            raise
+        raise ConfigError([f"stage {name}: {one}" for one in error.problems], remedy=error.remedy) from error
+    except EngineError as error:
+        if name:
+            error.message = f"Stage {name}: {error.message}"
+            error.args = (error.message,)
+        raise
 
 
 def _is_split(config: RunConfig) -> bool:

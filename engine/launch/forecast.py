@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.config.automatic import num_optimizer_steps
 from engine.config.catalogue import catalogue
@@ -28,6 +28,10 @@ class Forecast:
     """Of all training rows in all epochs, padding aside. None when the tokenizer is not on this machine."""
     room: Room
     """On disk."""
+    largest: Settled
+    """Whose memory it is: of several stages the one that needs most."""
+    stage: str = ""
+    """The name of that stage; empty for a run in one."""
 
 
 def forecast(workspace: Workspace, given: Settled) -> Forecast:
@@ -36,11 +40,30 @@ def forecast(workspace: Workspace, given: Settled) -> Forecast:
     Raises:
         NotEstimated: Nothing on this machine says how large the model is.
     """
+    if given.stages:
+        return _of_stages([replace(forecast(workspace, one), stage=name) for name, one in given.stages])
     config = given.resolved.config
     shape = find_shape(given.model, catalogue(workspace).get(config.model.name))
     memory = predict(given, shape, largest_batch(given))
     room = disk(workspace, given, memory)
-    return Forecast(memory, shape, num_steps(given), num_tokens(given), room)
+    return Forecast(memory, shape, num_steps(given), num_tokens(given), room, given)
+
+
+def _of_stages(stages: list[Forecast]) -> Forecast:
+    """Return what stages come to together: the memory of the one that needs most, the steps and tokens of all."""
+    largest = max(stages, key=lambda one: one.memory.total_bytes)
+    tokens = [one.num_tokens for one in stages if one.num_tokens is not None]
+    return replace(
+        largest,
+        num_steps=sum(one.num_steps for one in stages),
+        num_tokens=sum(tokens) if len(tokens) == len(stages) else None,
+        room=_together([one.room for one in stages]),
+    )
+
+
+def _together(rooms: list[Room]) -> Room:
+    """Return the disk of all stages, at most: what rotation removes of one while the next is at work is not counted."""
+    return replace(max(rooms, key=lambda one: one.to_come_bytes), to_come_bytes=sum(one.to_come_bytes for one in rooms))
 
 
 def disk(workspace: Workspace, given: Settled, memory: Estimate | None = None) -> Room:
@@ -51,6 +74,8 @@ def disk(workspace: Workspace, given: Settled, memory: Estimate | None = None) -
         given: The configuration.
         memory: Its prediction; None where nothing says how large the model is, and then weights count as nothing.
     """
+    if given.stages:
+        return _together([disk(workspace, stage, memory) for _, stage in given.stages])
     parts = memory.components if memory is not None else {}
     return room_before(
         given.resolved.config,
@@ -82,6 +107,8 @@ def largest_batch(given: Settled) -> Batch:
 
 def num_steps(given: Settled) -> int:
     """Return the optimizer steps of the run, packing aside."""
+    if given.stages:
+        return sum(num_steps(stage) for _, stage in given.stages)
     training = given.resolved.config.training
     return training.max_steps or num_optimizer_steps(
         given.facts.num_train_examples,
@@ -93,6 +120,9 @@ def num_steps(given: Settled) -> int:
 
 def num_tokens(given: Settled) -> int | None:
     """Return the tokens that the run will see, from the sampled rows; None when they could not be tokenised."""
+    if given.stages:
+        counts = [num_tokens(stage) for _, stage in given.stages]
+        return None if None in counts else sum(count or 0 for count in counts)
     config, lengths = given.resolved.config, given.facts.lengths
     if lengths is None:
         return None

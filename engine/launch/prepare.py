@@ -7,17 +7,19 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 from engine import events
 from engine.config.automatic import Facts
 from engine.config.catalogue import CatalogueEntry, catalogue
+from engine.config.check import Setting
 from engine.config.load import GivenConfig
 from engine.config.methods import method_of, sequences_per_row
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, read_template, resolve
+from engine.config.stages import is_shared
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows
 from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, WorkspaceError
@@ -27,7 +29,7 @@ from engine.hardware.measured import correction
 from engine.hardware.memory import Batch, estimate
 from engine.hardware.model_shape import NotEstimated, find_shape
 from engine.launch.continuing import Start, earlier_data, replayed_rows, starting_adapter, told
-from engine.launch.examined import examine_run
+from engine.launch.examined import examine_run, in_stage
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
 from engine.runs.checkpoints import Checkpoint
@@ -78,6 +80,23 @@ class Settled:
     """The model as it was written; the resolved name may be a path."""
     start: Start | None = None
     """The adapter to go on training; None: a new one."""
+    stages: tuple[tuple[str, Settled], ...] = ()
+    """Name and settled configuration of each stage; empty for a run in one. What stands above is the first's, but for
+    `data`, which is everybody's."""
+
+    def parts(self) -> tuple[tuple[str, Settled], ...]:
+        """Return the stages; of a run in one itself, under no name."""
+        return self.stages or (("", self),)
+
+    @property
+    def methods(self) -> list[str]:
+        """The method of each stage."""
+        return [part.resolved.config.method.name for _, part in self.parts()]
+
+    @property
+    def stem(self) -> str:
+        """What a run of it is called, but for its number."""
+        return f"{'-'.join(self.methods)}-{Path(self.named).name}"
 
 
 Known: TypeAlias = dict[tuple[str, str, str, int, int, str], DataFile]
@@ -100,6 +119,36 @@ def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = No
         EngineError: The adapter of `model.adapter` cannot be trained on, as `starting_adapter`.
     """
     given.check()
+    if not given.stages:
+        return _settle(workspace, given, known)
+    known = {} if known is None else known
+    stages: list[tuple[str, Settled]] = []
+    for name, part in given.parts():
+        with in_stage(name):
+            stages.append((name, _settle(workspace, _as_in(stages[0][1], part) if stages else part, known)))
+    first = stages[0][1]
+    resolved = replace(first.resolved, stages=tuple((name, _like(first, one).resolved) for name, one in stages))
+    data = [replace(file, stage=name) for name, one in stages for file in one.data]
+    return replace(first, resolved=resolved, data=data, stages=tuple(stages))
+
+
+def _as_in(first: Settled, part: GivenConfig) -> GivenConfig:
+    """Return a later stage's settings with what is the whole run's as the first stage had it decided."""
+    decided = {
+        key: Setting(value, "the first stage")
+        for key, value, source in first.resolved.values()
+        if is_shared(key) and source.kind == "automatic"
+    }
+    return replace(part, settings={**part.settings, **decided})
+
+
+def _like(first: Settled, later: Settled) -> Settled:
+    """Return a stage that says of what is the whole run's where it came from as the first does."""
+    shared = {key: source for key, source in first.resolved.sources.items() if is_shared(key)}
+    return replace(later, resolved=replace(later.resolved, sources={**later.resolved.sources, **shared}))
+
+
+def _settle(workspace: Workspace, given: GivenConfig, known: Known | None) -> Settled:
     given, start = starting_adapter(workspace, given)
     config = given.check()
     _require_reporters(config)
@@ -127,7 +176,9 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
     if name is not None:
         check_name(name)
     settled = settle(workspace, given)
-    examine_run(settled).refuse(settled.resolved.config.data.accept)
+    for stage, part in settled.parts():
+        with in_stage(stage):
+            examine_run(part).refuse(part.resolved.config.data.accept)
     text = settled.resolved.to_yaml()
     model, revision = settled.model, settled.resolved.config.model.revision
     named = settled.named  # as written; the resolved one may be a path
@@ -141,9 +192,9 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
         workspace=workspace.path,
         adapter=start.source if start is not None else None,
     )
-    method = settled.resolved.config.method.name
+    method = "+".join(settled.methods)
     for attempts_left in reversed(range(_NAME_ATTEMPTS)):
-        chosen = name or free_name(workspace.runs, f"{method}-{Path(named).name}")
+        chosen = name or free_name(workspace.runs, settled.stem)
         try:
             made = create_run(
                 workspace.runs,

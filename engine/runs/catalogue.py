@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
+from engine.runs import checkpoints
 from engine.runs.checkpoints import run_id
 from engine.runs.directory import RunDirectory, all_runs
 from engine.runs.entries import CheckpointEntry, read_entry, verify, with_best
@@ -50,7 +51,7 @@ class RunEntry:
     depth: int
     """0 for a run that starts from a base model, or whose parent is gone."""
     checkpoints: tuple[CheckpointEntry, ...]
-    """`best` and `final` first, then the newest first; what is not ours last."""
+    """`best` and `final` first, then what each stage ended with, then the newest first; what is not ours last."""
     problem: str = ""
     """Why its checkpoints cannot be told, in one sentence."""
     pending: bool = False
@@ -277,19 +278,22 @@ def _read_or_restored(
 
 
 def _place(entry: CheckpointEntry) -> tuple[int, int, int, str]:
-    rank = {"best": 0, "final": 1}.get(entry.name, 2 if entry.ours else 3)
+    rank = {"best": 0, "final": 1}.get(entry.name, 4 if not entry.ours else 2 if entry.is_result else 3)
     return rank, -entry.sequence if entry.ours else 0, -entry.step, entry.name
 
 
 def _folders(run: RunDirectory) -> dict[str, tuple[str, list[int]]]:
     """Return the folders that call themselves checkpoints of a run, by name: path and stamp."""
     found = {}
-    for place, wanted in ((str(run.path), ("best", "final")), (str(run.checkpoints), ())):
+    for place, is_one in (
+        (str(run.path), lambda name: name in ("best", "final")),
+        (str(run.checkpoints), lambda name: name.startswith("checkpoint-") and name[11:].isdecimal()),
+        (str(run.stages), lambda name: checkpoints.STAGE.fullmatch(name) is not None),
+    ):
         with contextlib.suppress(OSError), _opened(place) as fd, os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
-                is_one = name in wanted if wanted else name.startswith("checkpoint-") and name[11:].isdecimal()
-                if is_one and name.isascii() and entry.is_dir(follow_symlinks=False):
+                if is_one(name) and name.isascii() and entry.is_dir(follow_symlinks=False):
                     about = entry.stat(follow_symlinks=False)
                     found[name] = f"{place}/{name}", [about.st_mtime_ns, about.st_size, about.st_ino]
     return found

@@ -39,6 +39,8 @@ OPTIMIZER_STEMS = ("optimizer", "scheduler", "scaler", "rng_state")
 """What only going on exactly needs, by the beginning of the names: with several processes there is one for each."""
 _OPTIMIZER_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,12})")
+STAGE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""What the folder of a stage's result may be called."""
 _REPLACED = re.compile(re.escape(REPLACED) + r"(.+)-[0-9a-f]{8}")
 _MAX_JSON_BYTES = 64 << 20
 """A manifest is some 2 kB. What is bigger is none, and is not read into memory."""
@@ -208,7 +210,7 @@ def newest_valid(run: RunDirectory) -> tuple[Checkpoint | None, list[tuple[Check
 
 
 def find_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
-    """Return the checkpoint called `name`: a step, `checkpoint-N`, `best` or `final`.
+    """Return the checkpoint called `name`: a step, `checkpoint-N`, `best`, `final`, or a stage's name for its result.
 
     Raises:
         NotFound: There is none; the message lists what there is.
@@ -218,12 +220,15 @@ def find_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
         path = run.path / folder
     elif _CHECKPOINT.fullmatch(folder):
         path = run.checkpoints / folder
+    elif STAGE.fullmatch(folder):
+        path = run.stages / folder
     else:
         path = run.checkpoints / "-"
     checkpoint = read_checkpoint(path)
     if checkpoint is None:
         have = [c.path.name for c in all_checkpoints(run)]
         have += [p.name for p in (run.best, run.final) if p.is_dir()]
+        have += sorted(p.name for p in run.stages.glob("[a-z]*") if p.is_dir())
         raise NotFound(
             f"Run {run.name} has no checkpoint {name[:80]!r}.",
             remedy=f"It has {', '.join(have)}." if have else "It has none yet.",
@@ -382,7 +387,7 @@ def clear_partials(run: RunDirectory) -> list[str]:
     A folder that had been moved away for a new one goes back to its name if the new one never came.
     """
     cleared = []
-    for folder in (run.checkpoints, run.path):
+    for folder in (run.checkpoints, run.stages, run.path):
         for path in folder.glob(PARTIAL + "*"):
             if path.is_dir() and not path.is_symlink():
                 replaced = _REPLACED.fullmatch(path.name)

@@ -86,6 +86,11 @@ class RunDirectory:
         return self.path / "final"
 
     @property
+    def stages(self) -> Path:
+        """Of a run in several stages the adapter each but the last ended with, by its name; complete and loadable."""
+        return self.path / "stages"
+
+    @property
     def samples(self) -> Path:
         """Answers to the fixed prompts: one JSON object per prompt and evaluation."""
         return self.path / "samples.jsonl"

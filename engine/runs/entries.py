@@ -48,7 +48,7 @@ class CheckpointEntry:
     run: str
     """Name of the run; empty for a folder that belongs to none."""
     name: str
-    """Of the folder: "checkpoint-50", "best", "final"."""
+    """Of the folder: "checkpoint-50", "best", "final", the name of a stage for what it ended with."""
     folder: str
     """Its path. A text: ten thousand `Path` take a third of the time of a whole catalogue."""
     step: int
@@ -57,7 +57,7 @@ class CheckpointEntry:
     created: float
     """Unix seconds; 0 when unknown."""
     reason: str
-    """Why it was written: "scheduled", "requested", "stopping", "best", "final"; empty when unknown."""
+    """Why it was written: "scheduled", "requested", "stopping", "stage", "best", "final"; empty when unknown."""
     stage: str | None = None
     """Of a run in several stages; None for one of a single stage."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -91,6 +91,16 @@ class CheckpointEntry:
     @property
     def path(self) -> Path:
         return Path(self.folder)
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is the adapter that a stage of its run ended with: `stages/<name>`."""
+        return bool(self.run) and Path(self.folder).parent.name == "stages"
+
+    @property
+    def kept_anyway(self) -> bool:
+        """Whether it is weights alone that the run itself keeps and replaces: best, final, a stage's result."""
+        return self.name in ("best", "final") or self.is_result
 
     @property
     def resumable(self) -> bool:
@@ -204,16 +214,19 @@ def verify(entry: CheckpointEntry, own_run_id: str) -> CheckpointEntry:
 def with_best(entries: Iterable[CheckpointEntry]) -> tuple[CheckpointEntry, ...]:
     """Return the checkpoints of one run, told by which figures each is the best of them.
 
-    Only whole ones of ours are compared. A figure of an older evaluation than the checkpoint is that of another.
+    Only whole ones of ours are compared, and those of one stage: the loss of two methods is two things. A figure of an
+    older evaluation than the checkpoint is that of another.
     """
     entries = list(entries)
     judged = [_comparable(entry) for entry in entries]
-    best: dict[str, tuple[float, int]] = {}
-    for figures in judged:
+    best: dict[tuple[str | None, str], tuple[float, int]] = {}
+    for entry, figures in zip(entries, judged, strict=True):
         for name, found in figures.items():
-            best[name] = max(best.get(name, found), found)
+            key = entry.stage, name
+            best[key] = max(best.get(key, found), found)
     for index, figures in enumerate(judged):
-        best_by = tuple(name for name, found in figures.items() if best[name] == found)
+        stage = entries[index].stage
+        best_by = tuple(name for name, found in figures.items() if best[stage, name] == found)
         if best_by != entries[index].best_by:  # of most: none, as before
             entries[index] = replace(entries[index], best_by=best_by)
     return tuple(entries)

@@ -14,7 +14,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,8 @@ class DataFile:
     sha256: str
     used_bytes: int
     rows: int
+    stage: str | None = None
+    """Of a run in several stages, the one that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,10 @@ class Provenance:
     def files(self, role: str) -> list[DataFile]:
         """Return the data files of one role, in order."""
         return [file for file in self.data if file.role == role]
+
+    def of_stage(self, name: str | None) -> Provenance:
+        """Return it with the data files of one stage alone."""
+        return replace(self, data=[file for file in self.data if file.stage == name])
 
     def validation_sets(self) -> list[str]:
         """Return the names of the validation sets, in order."""

@@ -102,11 +102,12 @@ def room_of(run: RunEntry) -> Room:
     from engine.config.yaml_text import read_file
 
     try:
-        config = ResolvedConfig.from_yaml(read_file(RunDirectory(folder).config)).config
-        count = num_checkpoints(config, run.summary.total_steps)
+        resolved = ResolvedConfig.from_yaml(read_file(RunDirectory(folder).config))
+        config = resolved.config
+        count = max(num_checkpoints(part.config, run.summary.total_steps) for _, part in resolved.parts())
     except EngineError:
         return Room(used, 0, free)
-    numbered = [one for one in run.checkpoints if one.ours and one.name not in ("best", "final")]
+    numbered = [one for one in run.checkpoints if one.ours and not one.kept_anyway]
     whole = [one for one in numbered if one.fault is None]
     if not whole:
         return Room(used, 0, free, count)

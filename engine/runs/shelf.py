@@ -44,7 +44,7 @@ def plan_pin(entries: Iterable[CheckpointEntry]) -> Plan:
     for entry in map(_fresh, entries):
         if said := _not_ours(entry):
             refused.append(said)
-        elif entry.name in _KEPT_NAMES:
+        elif entry.kept_anyway:
             refused.append(
                 f"{entry.spec} is kept anyway, and replaced by the run alone; to keep these weights whatever comes, "
                 f"promote it."
@@ -134,7 +134,7 @@ def plan_prune(
         raise UsageError("At least one checkpoint is kept.", remedy="Use --keep 1 or more.")
     checkpoints.run_id(run)
     entry = read_run(run)
-    numbered = [one for one in entry.checkpoints if one.name not in _KEPT_NAMES]
+    numbered = [one for one in entry.checkpoints if not one.kept_anyway]
     if best_by is not None and not any(best_by in one.metrics for one in numbered):
         have = sorted({name for one in numbered for name in one.metrics})
         raise UsageError(
@@ -401,13 +401,13 @@ def _guarded(run: RunEntry) -> dict[str, str]:
     if state in ("starting", "unknown"):
         why = "it is starting and may be reading it" if state == "starting" else "nobody can say whether it still runs"
         return {one.name: f"{one.spec} is left alone: {why}." for one in run.checkpoints}
-    whole = [one for one in run.checkpoints if one.ours and one.resumable and one.name not in _KEPT_NAMES]
+    whole = [one for one in run.checkpoints if one.ours and one.resumable and not one.kept_anyway]
     newest = {one.name for one in sorted(whole, key=lambda one: one.age_key, reverse=True)[:MINIMUM_KEPT]}
     return {
         one.name: f"{one.spec} is left alone: {run.name} is {state}, and only what its own rotation may remove can go, "
         f"not the newest {MINIMUM_KEPT}, best or final."
         for one in run.checkpoints
-        if one.name in newest or one.name in _KEPT_NAMES
+        if one.name in newest or one.kept_anyway
     }
 
 
@@ -444,8 +444,11 @@ def _lost_resume(run: RunEntry, names: set[str]) -> Iterator[str]:
     """Say what a resume would do then, where it is not what it would do now."""
     if run.summary.state == "finished":
         return
+    for one in run.checkpoints:
+        if one.is_result and one.name in names:
+            yield f"{run.name} could no longer go on in the stage after {one.name}, which begins with it."
     able = sorted(
-        (one for one in run.checkpoints if one.resumable and one.name not in _KEPT_NAMES),
+        (one for one in run.checkpoints if one.resumable and not one.kept_anyway),
         key=lambda one: one.age_key,
         reverse=True,
     )

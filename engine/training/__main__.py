@@ -22,12 +22,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.training")
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", metavar="CHECKPOINT", help="checkpoint folder relative to the run")
+    parser.add_argument("--stage", default="", help="of a run in several, where no checkpoint says it")
+    parser.add_argument("--began", type=float, help="monotonic time at which an earlier image of this process began")
     parser.add_argument("--commands-from", type=int, default=0, help="byte of commands.jsonl to listen from")
     options = parser.parse_args(arguments)
     run = RunDirectory(options.run.resolve())
     os.umask(0o077)
     faulthandler.register(signal.SIGUSR1)  # `kill -USR1` writes every thread's stack to worker.log
     reporter = Reporter(run.events)
+    if options.began is not None:
+        reporter.began = options.began
     control = Control(CommandReader(run.commands, options.commands_from), reporter)
     control.install()
     try:
@@ -36,7 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         reporter.enter("loading", "the training libraries")
         from engine.training.worker import work
 
-        work(run, reporter, control, resume=options.resume)
+        following = work(run, reporter, control, resume=options.resume, stage=options.stage)
+        if following is not None:
+            from engine.training.stages import go_on_with
+
+            go_on_with(run, following, reporter, control)
     except StopNow:
         _say_end(reporter, control, "stopped", detail="stopped at once; what was not saved is lost")
     except StopBeforeTraining:
@@ -52,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             with contextlib.suppress(EngineError, OSError):  # what cannot be retried ends as it was
                 from engine.training.smaller_batch import go_on_smaller
 
-                go_on_smaller(run, failure, reporter, control)
+                go_on_smaller(run, failure, reporter, control, _current_stage())
         _say_end(reporter, control, "failed", error=failure)
         return 1
     return 0
@@ -73,6 +81,12 @@ def _current_step() -> int:
     worker = sys.modules.get("engine.training.worker")
     ask = getattr(worker, "current_step", None)  # missing as well in one whose import failed half way
     return int(ask()) if ask is not None else 0
+
+
+def _current_stage() -> str:
+    """Return the stage being worked at; empty for a run in one."""
+    ask = getattr(sys.modules.get("engine.training.worker"), "current_stage", None)
+    return str(ask()) if ask is not None else ""
 
 
 def _prepare_environment(run: RunDirectory) -> None:

@@ -83,6 +83,9 @@ class Control:
     def install(self) -> None:
         """Take SIGTERM as "save and stop", and do not mind a lost terminal."""
         signal.signal(signal.SIGTERM, self._terminate)
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, {signal.SIGTERM}
+        )  # one stage's process leaves it blocked for the next
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""Direct preference optimization (Rafailov et al., 2023, arXiv:2305.18290), with the base model as the reference."""
+"""Direct preference optimization (Rafailov et al., 2023, arXiv:2305.18290)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def _count(rows: Sequence[Row], dataset: Any, config: Any, _tokenizer: Any) -> C
     return count_answers(rows, dataset, config.max_length, ("chosen_ids", "rejected_ids"))
 
 
-def method(_config: RunConfig, between: Callable[[], None] | None = None) -> TrainingMethod:
+def method(config: RunConfig, between: Callable[[], None] | None = None) -> TrainingMethod:
     """Return how pairs are learned; `between` is called between two batches of the reference."""
-    return TrainingMethod(DPOConfig, ObservedDPOTrainer, pairs_of, _count, trainer_arguments={"between": between})
+    arguments = {"between": between, "base_is_reference": config.dpo.reference == "base"}
+    return TrainingMethod(DPOConfig, ObservedDPOTrainer, pairs_of, _count, trainer_arguments=arguments)

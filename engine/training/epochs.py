@@ -55,8 +55,10 @@ class EpochMeans:
             self.seconds = events.number_from_json(state.get("seconds", 0.0))
 
 
-def log_epoch(path: Path, finished: events.EpochFinished) -> None:
+def log_epoch(path: Path, finished: events.EpochFinished, stage: str | None = None) -> None:
     """Append the line of an epoch: `epoch`, `step`, `avg_loss`, `avg_accuracy`, `learning_rate` and all means.
+
+    Of a run in several stages it names the `stage` first.
 
     Raises:
         DiskFull, WorkspaceError: It cannot be written.
@@ -64,6 +66,7 @@ def log_epoch(path: Path, finished: events.EpochFinished) -> None:
     means = finished.metrics
     accuracy = next((means[name] for name in _ACCURACIES if name in means), None)
     line = {
+        **({"stage": stage} if stage is not None else {}),
         "epoch": finished.epoch,
         "step": finished.step,
         "avg_loss": events.json_number(means.get("loss", math.nan)),

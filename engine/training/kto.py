@@ -58,4 +58,5 @@ def method(config: RunConfig, between: Callable[[], None] | None = None) -> Trai
     """Return how marked answers are learned. They are mixed once: TRL takes them in the order they are prepared in."""
     seed = config.training.seed if config.data.shuffle else None
     arrange = partial(_arrange, seed=seed)
-    return TrainingMethod(KTOConfig, ObservedKTOTrainer, marked_of, _count, arrange, {"between": between})
+    arguments = {"between": between, "base_is_reference": config.kto.reference == "base"}
+    return TrainingMethod(KTOConfig, ObservedKTOTrainer, marked_of, _count, arrange, arguments)

@@ -31,6 +31,7 @@ from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
 from engine.training.reporter import Reporter
 from engine.training.stacking import is_stacked, load_trained, save_as_one
+from engine.training.stages import Before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,10 @@ class Observation:
     early_stopping: EarlyStopping | None = None
     forgetting: Gauge | None = None
     """None: not measured."""
+    before: Before = field(default_factory=Before)
+    """What the stages before this one have counted: what is reported goes on from there."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else `metadata.json` says: the stage, and what a preference is compared with."""
     base_commit: str | None = None
     """Of the base model on the Hub; None for a folder."""
     score: Callable[[Path, str], None] | None = None
@@ -87,6 +92,11 @@ class Observation:
     """0 at the end means that no step changed anything."""
     ended_early: str = ""
     """Why it ends before its last step without having been told to; empty when it does not."""
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether that ends the run, not only a stage of it: early stopping alone goes on with the next."""
+        return bool(self.ended_early) and not self.ended_early.startswith(_EARLY_STOPPING)
 
 
 class ObservedTrainer(Trainer):
@@ -114,12 +124,13 @@ class ObservedTrainer(Trainer):
         self._overflows = 0
         self._epoch_means = EpochMeans()
         self._newest_epoch: dict[str, float] = {}
+        self._total_train_tokens = self._reported_tokens = observation.before.num_tokens  # TRL counts on from there
         self.remove_callback(PrinterCallback)  # prints every step into worker.log, 300 MB in a million
         self.add_callback(_Interruption(self))
 
     def continue_from(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over what the library does not keep in its own state: tokens seen, the best value so far."""
-        self._first_step = self._reported_step = self._saved_step = checkpoint.step
+        self._first_step = self._reported_step = self._saved_step = checkpoint.step - self.observation.before.step
         self._reported_tokens = int(checkpoint.metadata.get("num_tokens", 0))
         self._total_train_tokens = self._reported_tokens  # TRL's counter, which begins at 0 after a resume
         self.observation.best.restore(checkpoint.metadata)
@@ -162,6 +173,16 @@ class ObservedTrainer(Trainer):
         return {"train_loss": sum(losses) / len(losses)} if losses else {}
 
     @property
+    def step(self) -> int:
+        """Optimizer steps of the run, those of earlier stages included. The library counts those of this stage."""
+        return self.observation.before.step + int(self.state.global_step)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the rows, those of earlier stages over theirs included."""
+        return round(self.observation.before.epoch + float(self.state.epoch or 0.0), 6)
+
+    @property
     def steps_taken(self) -> int:
         """Optimizer steps of this attempt."""
         return int(self.state.global_step) - self._first_step
@@ -190,8 +211,8 @@ class ObservedTrainer(Trainer):
         self.observation.newest.update(metrics)
         self.observation.reporter.say(
             events.StepFinished(
-                step=self.state.global_step,
-                epoch=round(float(self.state.epoch or 0.0), 6),
+                step=self.step,
+                epoch=self.epoch,
                 num_tokens=num_tokens,
                 seconds=round(seconds, 6),
                 metrics=metrics,
@@ -213,12 +234,12 @@ class ObservedTrainer(Trainer):
             return
         means, seconds = self._epoch_means.take()
         self._newest_epoch = means
-        finished = events.EpochFinished(
-            round(epoch), self.state.global_step, self._reported_tokens, round(seconds, 3), means
-        )
+        finished = events.EpochFinished(round(epoch), self.step, self._reported_tokens, round(seconds, 3), means)
         reporter = self.observation.reporter
         reporter.say(finished)
-        reporter.with_room(lambda: log_epoch(self.observation.run.training_log, finished))
+        reporter.with_room(
+            lambda: log_epoch(self.observation.run.training_log, finished, self.observation.about.get("stage"))
+        )
         if self.observation.best.of_training:
             self._keep_best(means)
             reporter.enter("training")
@@ -242,7 +263,7 @@ class ObservedTrainer(Trainer):
         last = stopping.observations[-1] if stopping.observations else math.nan
         self.observation.reporter.say(
             events.EarlyStoppingJudged(
-                step=self.state.global_step,
+                step=self.step,
                 armed=stopping.armed,
                 metric=stopping.metric,
                 value=-last if stopping.higher_is_better else last,
@@ -271,10 +292,9 @@ class ObservedTrainer(Trainer):
         if math.isfinite(loss) and self._loss_is_scaled() and self._overflows < _MOST_OVERFLOWS:
             self._overflows += 1  # float16: the scaler skips this step and halves its factor
             return norm
-        step = self.state.global_step + 1
-        mean = loss / max(1, step - self._globalstep_last_logged)
+        mean = loss / max(1, self.state.global_step + 1 - self._globalstep_last_logged)
         raise NonFinite(
-            f"Step {step} was not taken: loss {mean:g}, gradient norm {value:g}, learning rate "
+            f"Step {self.step + 1} was not taken: loss {mean:g}, gradient norm {value:g}, learning rate "
             f"{self._get_learning_rate():g}.",
             remedy=self._after_non_finite(),
         )
@@ -305,7 +325,7 @@ class ObservedTrainer(Trainer):
                 found = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
             self._report_evaluation(found, began)
             if self.observation.answer is not None and not alone:
-                self.observation.answer(self.state.global_step)
+                self.observation.answer(self.step)
         except EvaluationCut:
             alone = True
         if alone:
@@ -341,17 +361,17 @@ class ObservedTrainer(Trainer):
         losses = [v for k, v in metrics.items() if k.endswith("_loss")]
         if losses:
             metrics.setdefault("eval_loss", sum(losses) / len(losses))
-            self.observation.evaluated_step = self.state.global_step
+            self.observation.evaluated_step = self.step
         if (gauge := self.observation.forgetting) is not None:
-            change = gauge.measure(self.model, self.state.global_step, self.hear_in_evaluation)
+            change = gauge.measure(self.model, self.step, self.hear_in_evaluation)
             metrics[FORGETTING] = float(f"{change:.7g}")
             self._end_for_forgetting()
         self.last_evaluation |= metrics
         self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith(_JUDGING)})
         self.observation.reporter.say(
             events.EvaluationFinished(
-                step=self.state.global_step,
-                epoch=round(float(self.state.epoch or 0.0), 6),
+                step=self.step,
+                epoch=self.epoch,
                 num_tokens=self._reported_tokens,
                 seconds=round(time.monotonic() - began, 3),
                 metrics=metrics,
@@ -381,7 +401,7 @@ class ObservedTrainer(Trainer):
 
     def hear_in_evaluation(self) -> None:
         """Hear commands between two batches or tokens. Raises `EvaluationCut` or `StopNow` when told to stop."""
-        self.observation.control.hear(self.state.global_step)
+        self.observation.control.hear(self.step)
         if self.observation.control.stop is not None:
             raise EvaluationCut
 
@@ -412,7 +432,7 @@ class ObservedTrainer(Trainer):
 
     def at_step_boundary(self) -> None:
         """Carry out what was asked for. Raises `StopNow`."""
-        control, step = self.observation.control, self.state.global_step
+        control, step = self.observation.control, self.step
         began, aside = time.monotonic(), self._aside_seconds
         control.hear(step)
         self._carry_out(step)
@@ -424,7 +444,7 @@ class ObservedTrainer(Trainer):
                 self._carry_out(step)
             self.observation.reporter.say(events.RunUnpaused(step, round(time.monotonic() - began, 3)))
         if control.stop is not None:
-            if 0 < step < self.state.max_steps:
+            if 0 < self.state.global_step < self.state.max_steps:
                 self.save_now("stopping")
             self.control.should_training_stop = True
         if self.observation.ended_early:
@@ -438,7 +458,7 @@ class ObservedTrainer(Trainer):
             self._set_learning_rate(heard, rate)
         while control.early_stopping:
             self._set_early_stopping(*control.early_stopping.pop(0))
-        if control.save and step > 0:  # before the first step there is nothing to save yet
+        if control.save and self.state.global_step > 0:  # before the first step there is nothing to save yet
             self.save_now("requested")
             while control.save:
                 control.confirm(control.save.pop(0), f"checkpoint-{step} saved")
@@ -460,7 +480,7 @@ class ObservedTrainer(Trainer):
         if now is None:
             detail = f"the schedule {self.args.lr_scheduler_type} has no peak to set"
         else:
-            detail = f"learning_rate {rate:g} from step {self.state.global_step + 1} on, {now:g} there"
+            detail = f"learning_rate {rate:g} from step {self.step + 1} on, {now:g} there"
         self.observation.control.confirm(heard, detail, accepted=now is not None)
 
     def _set_peak(self, rate: float) -> float | None:
@@ -537,7 +557,7 @@ class ObservedTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Let the library fill a folder beside, then hash, sync and rename it."""
-        observation, step = self.observation, self.state.global_step
+        observation, step = self.observation, self.step
         began = time.monotonic()
         stage = observation.reporter.stage
         observation.reporter.enter("saving")
@@ -551,13 +571,13 @@ class ObservedTrainer(Trainer):
                 Trainer._save_checkpoint(self, model, trial)
             finally:
                 self._staging = None
-            made = folder / target.name
+            made = folder / f"checkpoint-{self.state.global_step}"
             for path in list(made.iterdir()):
                 path.rename(folder / path.name)
             made.rmdir()
 
         written = self._write(target, save, self._save_reason, self._expected_bytes())
-        self._saved_step, self._last_checkpoint_bytes = step, written.used_bytes
+        self._saved_step, self._last_checkpoint_bytes = self.state.global_step, written.used_bytes
         reason, self._save_reason = self._save_reason, "scheduled"
         self._report_saved(written, reason)
         for old in rotate(observation.run, observation.run_id, observation.save_total_limit, keep=[target]):
@@ -586,7 +606,7 @@ class ObservedTrainer(Trainer):
                     target,
                     save,
                     run_id=self.observation.run_id,
-                    step=self.state.global_step,
+                    step=self.step,
                     metadata=self.metadata(reason),
                     expected_bytes=expected_bytes,
                 )
@@ -604,7 +624,7 @@ class ObservedTrainer(Trainer):
         return {
             "run": self.observation.run.name,
             "reason": reason,
-            "epoch": round(float(self.state.epoch or 0.0), 6),
+            "epoch": self.epoch,
             # The library's own count: the newest report may be some steps old.
             "num_tokens": int(getattr(self, "_total_train_tokens", self._reported_tokens)),
             "metrics": {k: events.json_number(v) for k, v in self.observation.newest.items()},
@@ -617,6 +637,7 @@ class ObservedTrainer(Trainer):
             "forgetting": self.observation.forgetting.state() if self.observation.forgetting else None,
             "base_commit": self.observation.base_commit,
             "learning_rate": float(self.args.learning_rate),
+            **self.observation.about,
         }
 
     def check_finite(self) -> None:
@@ -624,7 +645,7 @@ class ObservedTrainer(Trainer):
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
                 raise NonFinite(
-                    f"At step {self.state.global_step} the weight {name} is not finite, so it was not saved.",
+                    f"At step {self.step} the weight {name} is not finite, so it was not saved.",
                     remedy=self._after_non_finite(),
                 )
 
@@ -643,7 +664,7 @@ class ObservedTrainer(Trainer):
     def _report_saved(self, written: checkpoints.Checkpoint, reason: str) -> None:
         self.observation.reporter.say(
             events.CheckpointSaved(
-                step=self.state.global_step,
+                step=self.step,
                 path=str(written.path.relative_to(self.observation.run.path)),
                 used_bytes=written.used_bytes,
                 reason=reason,
@@ -698,7 +719,7 @@ class _Interruption(TrainerCallback):
             return
         self.trainer.finish_epoch()
         gauge = self.trainer.observation.forgetting
-        if gauge is not None and gauge.due_each_epoch and gauge.step != state.global_step:
+        if gauge is not None and gauge.due_each_epoch and gauge.step != self.trainer.step:
             self._measure_forgetting(control)
         every, epoch = self.trainer.observation.save_epochs, float(state.epoch or 0.0)
         if every is not None and self.trainer._saved_step != state.global_step:
@@ -709,7 +730,7 @@ class _Interruption(TrainerCallback):
         self.trainer.hear_in_evaluation()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.observation.control.hear(state.global_step)
+        self.trainer.observation.control.hear(self.trainer.step)
 
 
 def _is_number(value: object) -> bool:

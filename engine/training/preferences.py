@@ -1,6 +1,7 @@
 """What the methods that compare answers share: their data sets, their counts, and references computed once.
 
-The reference is the base model: TRL switches the adapter off for it, so no second model is held.
+The reference is the base model: TRL switches the adapter off for it, so no second model is held. Of a run, or a stage,
+that goes on with an adapter it is a frozen copy of that one, unless the base is asked for.
 """
 
 from __future__ import annotations
@@ -20,15 +21,26 @@ from engine.data.rows import Row
 from engine.training.method import Counted
 
 _LORA = "lora_"
-"""What the names of an adapter's parameters have in them; the reference has none."""
+"""What the names of an adapter's parameters have in them; the base has none."""
+_REFERENCE = "ref"
+"""What TRL calls its copy of the adapter that a trainer began with."""
 
 
 class PreparingPreferences(Preparing):
     """Mixed in before TRL's DPO and KTO trainers: the reference's figures are kept with the prepared rows."""
 
-    def __init__(self, *, between: Callable[[], None] | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, *, between: Callable[[], None] | None = None, base_is_reference: bool = False, **arguments: Any
+    ) -> None:
         self.between = between
+        self.base_is_reference = base_is_reference
         super().__init__(**arguments)
+        self._leave_reference_out()
+
+    def _leave_reference_out(self) -> None:
+        """Delete TRL's copy of the adapter begun with: without one it switches the adapter off."""
+        if self.base_is_reference and _REFERENCE in getattr(self.model, "peft_config", {}):
+            self.model.delete_adapter(_REFERENCE)
 
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         """Let TRL compute, and hear between two batches whether to go on."""
@@ -42,7 +54,7 @@ class PreparingPreferences(Preparing):
         That copy is the reference of a run on top of another. It is made anew at each start, from the run's `start/`.
         """
         super()._save(output_dir, state_dict)
-        shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
+        shutil.rmtree(Path(output_dir or self.args.output_dir) / _REFERENCE, ignore_errors=True)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Let TRL compute the reference's log-probabilities, or take those of an earlier start.
@@ -50,6 +62,7 @@ class PreparingPreferences(Preparing):
         Overridden because TRL remembers them beside its own temporary files only, under a key in which the weights
         of the new adapter stand, so that another rank or seed would compute the same figures again.
         """
+        self._leave_reference_out()  # TRL comes here from its `__init__`
         key = self._reference_key(dataset, batch_size)
         found = self.prepared.get(key) if self.prepared is not None and key is not None else None
         if found is None or len(found) != len(dataset):
@@ -73,7 +86,7 @@ class PreparingPreferences(Preparing):
             self._reference_weights = weights_hash(
                 (name, tensor)
                 for name, tensor in self.model.named_parameters()
-                if _LORA not in name or ".ref." in name  # of a run on top of another, what it began with
+                if _LORA not in name or f".{_REFERENCE}." in name  # of a run on top of another, what it began with
             )
         about = {
             "rows": rows,

@@ -18,8 +18,10 @@ from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.training.control import Control
 from engine.training.reporter import Reporter
+from engine.training.stages import replace_process
 
 FILE = "batch.json"
+"""Of a run in several stages `batch-<stage>.json`."""
 _BATCH, _ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 
 
@@ -48,34 +50,43 @@ def batch_of(resolved: ResolvedConfig) -> Batch:
     return Batch(training[_BATCH], training[_ACCUMULATION])
 
 
-def with_batch_that_fits(run: RunDirectory, resolved: ResolvedConfig) -> ResolvedConfig:
+def with_batch_that_fits(run: RunDirectory, resolved: ResolvedConfig, stage: str = "") -> ResolvedConfig:
     """Return the settings with the batch an earlier attempt of this run was reduced to, if there was one.
 
     A record that would change the rows of a step is not obeyed: the settings were edited since.
+
+    Args:
+        run: Its folder.
+        resolved: Of the run, or of one of its stages.
+        stage: Its name.
     """
     try:
-        batch = Batch(**json.loads((run.path / FILE).read_bytes()))
+        batch = Batch(**json.loads(_file(run, stage).read_bytes()))
         fits = batch.per_device_train_batch_size > 0 and batch.rows == batch_of(resolved).rows
     except (OSError, ValueError, TypeError):
         return resolved
     return _with(resolved, batch) if fits else resolved
 
 
-def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, control: Control) -> None:
+def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, control: Control, stage: str = "") -> None:
     """Replace this process by one that goes on with a smaller batch. Returns when it cannot be smaller.
 
     A new process image, because what a failed step has allocated is not all given back.
     """
     from engine.config.yaml_text import read_file
 
-    resolved = with_batch_that_fits(run, ResolvedConfig.from_yaml(read_file(run.config)))
+    written = ResolvedConfig.from_yaml(read_file(run.config))
+    resolved = with_batch_that_fits(run, dict(written.parts()).get(stage, written), stage)
     now = batch_of(resolved)
     batch = now.smaller(2 if resolved.config.method.name == "kto" else 1)  # KTO compares the rows of a pass
     if batch is None or not resolved.config.launch.retry_smaller_batch:
         return
-    _write(run.path / FILE, batch)
+    _write(_file(run, stage), batch)
     checkpoint, _ = checkpoints.newest_valid(run)
-    start = f"goes on from {checkpoint.path.name}" if checkpoint is not None else "begins again"
+    if checkpoint is not None and checkpoint.metadata.get("stage", "") != stage:
+        checkpoint = None  # of the stage before
+    again = f"begins stage {stage} again" if stage else "begins again"
+    start = f"goes on from {checkpoint.path.name}" if checkpoint is not None else again
     reporter.warn(
         "smaller-batch",
         f"{error.message} The run {start} with {_rows(batch.per_device_train_batch_size)} at a time instead of "
@@ -88,9 +99,13 @@ def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, con
     command += ["--commands-from", str(control.reader.offset)]
     if checkpoint is not None:
         command += ["--resume", str(checkpoint.path.relative_to(run.path))]
-    _end_children()
-    sys.stderr.flush()
-    os.execv(sys.executable, command)
+    elif stage:
+        command += ["--stage", stage]
+    replace_process(command)
+
+
+def _file(run: RunDirectory, stage: str) -> Path:
+    return run.path / (f"batch-{stage}.json" if stage else FILE)
 
 
 def _rows(count: int) -> str:
@@ -113,15 +128,3 @@ def _write(path: Path, batch: Batch) -> None:
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text + "\n")
     os.replace(partial, path)
-
-
-def _end_children() -> None:
-    """End loader workers: they look for the end of their parent, whose number lives on."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        try:
-            child.kill()
-            child.wait(5)
-        except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-            continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine.data.preparing import users_cache
 from engine.data.rows import Row, read_rows
 from engine.data.templates import local_folder
 from engine.errors import EngineError, NothingToLearn
-from engine.launch.examined import asked_about
+from engine.launch.examined import asked_about, in_stage
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
@@ -39,40 +40,54 @@ from engine.training.reporter import Reporter
 from engine.training.scoring import Scorer
 from engine.training.smaller_batch import with_batch_that_fits
 from engine.training.splits import Split, leave_out_refused
+from engine.training.stages import Stage, stage_of, start_folder
 from engine.workspace import ModelReference
 
 _trainer: ObservedTrainer | None = None
 _resumed_step = 0
+_stage = ""
 
 
 def current_step() -> int:
     """Return the optimizer steps taken so far; 0 before training."""
-    return max(_trainer.state.global_step, _resumed_step) if _trainer is not None else _resumed_step
+    return max(_trainer.step, _resumed_step) if _trainer is not None else _resumed_step
 
 
-def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None) -> None:
-    """Carry the run to its end.
+def current_stage() -> str:
+    """Return the name of the stage at work; empty for a run in one."""
+    return _stage
+
+
+def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None, stage: str = "") -> str | None:
+    """Carry the run to its end, or to that of one of its stages, and return the stage to go on with.
 
     Args:
         run: Its folder; the caller's keeper holds its lock.
         reporter: Where everything is said.
         control: Where commands are heard.
-        resume: Checkpoint folder relative to the run; None begins at step 0.
+        resume: Checkpoint folder relative to the run; None begins at step 0 of the stage.
+        stage: Of a run in several, where no checkpoint says it; empty for the first.
 
     Raises:
         StopNow: Told to stop without saving.
         StopBeforeTraining: Told to stop before the first step.
         EngineError: What a user can act on. Other exceptions are the libraries'.
     """
-    global _trainer, _resumed_step
-    resolved = with_batch_that_fits(run, ResolvedConfig.from_yaml(read_file(run.config)))
-    provenance = read_provenance(run)
-    config = resolved.config
+    global _trainer, _resumed_step, _stage
+    _trainer = None
+    whole, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
+    config = whole.config
     reporter.patience_seconds, reporter.while_waiting = config.saving.wait_for_room, control.hear_while_waiting
     _quiet_libraries()
     checkpoints.clear_partials(run)
-    resume_from = _proven(run, provenance, reporter, resume)
-    _resumed_step = resume_from.step if resume_from else 0
+    resume_from = _proven(run, provenance, reporter, resume) if resume is not None or not stage else None
+    here = stage_of(run, whole, provenance, resume_from=resume_from, named=stage)
+    new = resume_from is None and here.first  # of the run; another stage has other settings and other data
+    resolved, all_data, provenance = with_batch_that_fits(run, here.resolved, here.name), provenance, here.provenance
+    config, _stage = resolved.config, here.name
+    _resumed_step = resume_from.step if resume_from else here.before.step
+    if here.name:
+        reporter.say(here.begun(), durable=True)
 
     device = loading.pick_device(config.model.device)
     if resume_from is not None and device.type != "cpu":
@@ -84,14 +99,14 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     reporter.enter("loading", config.model.name)
     commit = _base_commit(provenance, resume_from)
     merged = earlier.merges(config, provenance)
-    continued = provenance.adapter is not None and not merged
+    continued = not here.first or (provenance.adapter is not None and not merged)
     if merged:
         base = earlier.merged_base(run, config, provenance, commit, reporter, control)
         reporter.enter("loading", f"{config.model.name} and what was learned before")
         loaded = loading.load(resolved, str(base), device)
     else:
         loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
-    if resume_from is None:
+    if new:
         earlier.tell_of_it(run, config, provenance, reporter)
     gauge = None
     if config.forgetting.gauge:
@@ -108,23 +123,23 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         )
     if continued:
         beside = None
-        if config.model.adapter_mode == "stack":
+        if here.first and config.model.adapter_mode == "stack":
             set_seed(config.training.seed)  # the new adapter's first weights
             beside = lora_arguments(resolved)
-        loaded.model = loading.with_adapter(loaded.model, run.start, beside=beside)
+        loaded.model = loading.with_adapter(loaded.model, start_folder(run, here), beside=beside)
     control.hear_before_training(_resumed_step)
 
     reporter.enter("preparing")
-    if resume_from is None:  # a resume has been told, by `changes_since`, and told to go on
-        _warn_of_changed_files(provenance, reporter)
-        _refuse_wasted(config, provenance)
+    if new:  # a resume has been told, by `changes_since`, and told to go on
+        _warn_of_changed_files(all_data, reporter)
+        _refuse_wasted(whole, all_data)
     train = _read_split("train", provenance, config, limit=config.data.limit)
     train.rows += earlier.replay(config, provenance, len(train.rows))
     validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]
     if "template-refuses" in config.data.accept:
         for split in (train, *validation):
             leave_out_refused(split, loaded.tokenizer)
-    asked = _held_out(config, validation)
+    asked = _held_out(whole, all_data)
     prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
     if method_of(config).pushes_away and settled(config.unlearning.target) == "reply":
         from engine.training.unlearning_rows import take_own_replies
@@ -133,7 +148,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             (train, *validation),
             loaded.model,
             loaded.tokenizer,
-            path=run.path / "replies.jsonl",
+            path=run.path / (f"replies-{here.name}.jsonl" if here.name else "replies.jsonl"),
             reporter=reporter,
             max_new_tokens=config.evaluation.max_new_tokens,
             heard=lambda: control.hear_before_training(_resumed_step),
@@ -173,7 +188,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             asked,
             run=run,
             reporter=reporter,
-            step=trainer.state.global_step,
+            step=trainer.step,
             when=when,
             max_new_tokens=config.evaluation.max_new_tokens,
             heard=heard,
@@ -195,26 +210,35 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
         save_epochs=1 if saving.save_steps == "epoch" else saving.save_epochs,
         save_total_limit=saving.save_total_limit,
-        best=_best(config),
+        # Figures of two methods cannot be compared: best/ is the last stage's.
+        best=_best(config) if here.next is None else Best(None),
         early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
         forgetting=gauge,
+        before=here.before,
+        about=here.about,
         base_commit=commit or _downloaded_commit(provenance),
         score=score,
         answer=answer,
     )
     trainer.observe(observation)
     with DeviceMonitor(reporter, device, loaded.device, lambda: control.paused):
-        if resume_from is None:
+        if new:
             answer(0)
             control.hear_before_training(0)
             if asked:
                 measure("before", lambda: control.hear_before_training(0))
+        if resume_from is None:
             trainer.before_first_step()
-        _train(trainer, observation, loaded, resume_from)
-        if control.stop is not None and trainer.state.global_step < trainer.state.max_steps:
+        _train(trainer, observation, loaded, here, resume_from)
+        if control.stop is None and here.next is not None and not observation.ends_run:
+            _refuse_empty_success(trainer, observation)
+            _end_stage(run, trainer, here)
+        if control.stop is not None and (here.next is not None or trainer.state.global_step < trainer.state.max_steps):
             control.refuse_the_rest()
-            reporter.end("stopped", trainer.state.global_step, detail="as asked; `resume` goes on from here")
-            return
+            reporter.end("stopped", trainer.step, detail="as asked; `resume` goes on from here")
+            return None
+        if here.next is not None and not observation.ends_run:
+            return here.next
         _refuse_empty_success(trainer, observation)
         reporter.enter("saving", "final")
         trainer.save_adapter(run.final, "final")
@@ -232,34 +256,55 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             except EvaluationCut:
                 detail = f"{detail}; " * bool(detail) + "told to stop while the held-out questions were asked again"
     control.refuse_the_rest()
-    reporter.end("finished", trainer.state.global_step, detail=detail)
+    reporter.end("finished", trainer.step, detail=detail)
+    return None
+
+
+def _end_stage(run: RunDirectory, trainer: ObservedTrainer, here: Stage) -> None:
+    """Keep what a stage has learned, for the next to begin with, and hear whether there is to be one.
+
+    The checkpoint is what a resume goes on from until the next stage has one of its own.
+    """
+    run.stages.mkdir(mode=0o700, exist_ok=True)
+    trainer.save_now("stage")
+    trainer.save_adapter(run.stages / here.name, "stage")
+    path = str((run.stages / here.name).relative_to(run.path))
+    detail = trainer.observation.ended_early
+    trainer.observation.reporter.say(events.StageEnded(here.name, trainer.step, path, detail), durable=True)
+    trainer.at_step_boundary()  # a pause is waited out here: what goes on is another process image
 
 
 def _train(
     trainer: ObservedTrainer,
     observation: Observation,
     loaded: loading.Loaded,
+    here: Stage,
     resume_from: checkpoints.Checkpoint | None,
 ) -> None:
     if resume_from is not None:
         trainer.continue_from(resume_from)
-    trainer.add_callback(_Beginning(trainer, observation, loaded, resume_from.step if resume_from else 0))
+    trainer.add_callback(_Beginning(trainer, observation, loaded, here, _resumed_step))
     trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
 
 
 class _Beginning(transformers.TrainerCallback):
     """Says `TrainingStarted` once the number of steps is known."""
 
-    def __init__(self, trainer: ObservedTrainer, observation: Observation, loaded: loading.Loaded, step: int) -> None:
+    def __init__(
+        self, trainer: ObservedTrainer, observation: Observation, loaded: loading.Loaded, stage: Stage, step: int
+    ) -> None:
         self.trainer, self.observation, self.loaded, self.step = trainer, observation, loaded, step
+        self.stage = stage
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # PEFT's own count: 4-bit weights are stored two to a byte, so that `numel` would say half.
         trained, everything = self.trainer.model.get_nb_trainable_parameters()
+        stage = self.stage
+        epochs = float(args.num_train_epochs) if args.max_steps <= 0 else float(state.num_train_epochs)
         self.observation.reporter.say(
             events.TrainingStarted(
-                total_steps=state.max_steps,
-                num_train_epochs=float(args.num_train_epochs) if args.max_steps <= 0 else float(state.num_train_epochs),
+                total_steps=stage.before.step + state.max_steps + stage.later_steps,
+                num_train_epochs=round(stage.before.epoch + epochs + stage.later_epochs, 6),
                 resumed_from_step=self.step,
                 num_parameters=everything,
                 num_trainable_parameters=trained,
@@ -302,16 +347,22 @@ def _warn_of_changed_files(provenance: Provenance, reporter: Reporter) -> None:
             )
 
 
-def _refuse_wasted(config: RunConfig, provenance: Provenance) -> None:
+def _refuse_wasted(whole: ResolvedConfig, provenance: Provenance) -> None:
     """Examine the rows with the template of a Hub model, which may not have been on this machine before.
+
+    Those of every stage: a fault in the last one's is told now, not after hours.
 
     Raises:
         DataRefused: Something grave was found that `data.accept` does not name.
     """
     model = provenance.model
-    if model.kind == "hub":
-        folder = local_folder(ModelReference("hub", model.source, None, model.revision))
-        examine_files(asked_about(config, provenance.data, folder)).refuse(config.data.accept)
+    if model.kind != "hub":
+        return
+    folder = local_folder(ModelReference("hub", model.source, None, model.revision))
+    for name, part in whole.parts():
+        with in_stage(name):
+            files = provenance.of_stage(name or None).data
+            examine_files(asked_about(part.config, files, folder)).refuse(part.config.data.accept)
 
 
 def _read_split(name: str, provenance: Provenance, config: RunConfig, limit: int | None = None) -> Split:
@@ -332,17 +383,25 @@ def _read_role(
     return split
 
 
-def _held_out(config: RunConfig, validation: list[Split]) -> list[Row]:
-    """Return the questions whose answers are measured before and after; empty when that is off."""
-    if config.evaluation.behaviour is False:
-        return []
-    rows = [row for split in validation for row in split.rows if row.prompt]  # plain text asks nothing
-    limit = config.evaluation.behaviour_limit
-    return [
-        row
-        for kind in ("retain", "unlearn")
-        for row in behaviour.spread([row for row in rows if row.dataset_type == kind], limit)
-    ]
+def _held_out(whole: ResolvedConfig, provenance: Provenance) -> list[Row]:
+    """Return the questions whose answers are measured before and after; empty when that is off.
+
+    They are those of all stages, so that before the first and after the last the same is asked.
+    """
+    found: list[Row] = []
+    files: set[str] = set()
+    for name, part in whole.parts():
+        if part.config.evaluation.behaviour is False:
+            continue
+        own = provenance.of_stage(name or None)
+        new = [file for file in own.data if file.role.startswith("validation:") and file.path not in files]
+        files.update(file.path for file in new)
+        splits = [_read_split(split, replace(own, data=new), part.config) for split in own.validation_sets()]
+        rows = [row for split in splits for row in split.rows if row.prompt]  # plain text asks nothing
+        limit = part.config.evaluation.behaviour_limit
+        for kind in ("retain", "unlearn"):
+            found += behaviour.spread([row for row in rows if row.dataset_type == kind], limit)
+    return found
 
 
 def _own_prompts(config: RunConfig) -> list[str] | None:

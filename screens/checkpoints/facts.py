@@ -163,11 +163,11 @@ def _figures(checkpoint: CheckpointEntry) -> list[list[Piece]]:
 
 
 def _resume(checkpoint: CheckpointEntry) -> list[list[Piece]]:
-    if checkpoint.resumable and checkpoint.name not in ("best", "final"):
+    if checkpoint.resumable and not checkpoint.kept_anyway:
         return [[("exactly: ", "g"), ("optimizer, schedule, generators and data position are there", " ")]]
     if checkpoint.fault is not None:
         return [[("no: it is damaged", "m")]]
-    alone = checkpoint.name in ("best", "final") and not checkpoint.optimizer_bytes
+    alone = checkpoint.kept_anyway and not checkpoint.optimizer_bytes
     reason = "it holds the weights alone" if alone else plain(checkpoint.not_exact or "", limit=200)
     return [[("not exactly: ", "w"), (reason, " ")], [("n", "k"), (" begins a new run with its weights", " ")]]
 

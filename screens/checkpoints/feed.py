@@ -166,7 +166,7 @@ class CatalogueFeed:
         return _stamp(f"{self.folder}/{name}/events.jsonl")
 
     def _shelf(self, name: str) -> Stamp:
-        return sum((_stamp(f"{self.folder}/{name}/{part}") for part in ("checkpoints", "best", "final")), ())
+        return sum((_stamp(f"{self.folder}/{name}/{part}") for part in ("checkpoints", "best", "final", "stages")), ())
 
 
 def _stamp(path: str | Path) -> Stamp:

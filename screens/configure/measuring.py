@@ -35,8 +35,8 @@ def measure(
     say({"now": "reading the data"})
     settled = settle(workspace, given(asked["text"], asked["source"]))
     told = forecast(workspace, settled)
-    found = probe(settled, progress=lambda what: say({"now": what}), cancelled=cancelled)
-    remember(found, settled, told.shape, now=time.time())
+    found = probe(told.largest, progress=lambda what: say({"now": what}), cancelled=cancelled)
+    remember(found, told.largest, told.shape, now=time.time())
     return {
         "trials": [asdict(trial) for trial in found.trials],
         "largest_rows": found.largest_rows,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,20 +59,19 @@ def look(workspace: Workspace, text: str, source: str) -> Iterator[Item | str]:
         for problem in said["problems"]:
             yield Item("settings", "grave", problem, said["remedy"])
         return
-    config = found.resolved.config
     yield _settings(found)
     yield from _model(workspace, found)
     yield "the rows, as the model will see them"
-    try:
-        yield from _data(found)
-    except EngineError as error:
-        yield Item("data", "grave", error.message, error.remedy)
+    for stage, part in found.parts():
+        about = f"data of {stage}" if stage else "data"
+        try:
+            yield from (replace(item, title=about) for item in _data(part))
+        except EngineError as error:
+            yield Item(about, "grave", error.message, error.remedy)
     yield "the machine"
     yield from _machine(workspace, found)
     yield from _company(workspace)
-    yield "name:" + free_name(
-        workspace.runs, f"{config.method.name}-{Path(given(text, source).check().model.name).name}"
-    )
+    yield "name:" + free_name(workspace.runs, found.stem)
 
 
 def _settings(found: Settled) -> Item:

@@ -171,7 +171,7 @@ def _state(entry: CheckpointEntry) -> str:
     if judging:
         more = f" and {len(judging) - 2} more" if judging[2:] else ""
         said.append(f"best by {', '.join(plain(name, limit=40) for name in judging[:2])}{more}")
-    if entry.fault is None and entry.not_exact is not None and entry.run and entry.name not in ("best", "final"):
+    if entry.fault is None and entry.not_exact is not None and entry.run and not entry.kept_anyway:
         said.append(f"weights only: {entry.not_exact.partition(', so ')[0]}")
     return "; ".join(said)
 

@@ -47,6 +47,7 @@ def spec_names(ctx: Any, incomplete: str) -> list[str]:
             run = find_run(_runs_folder(ctx), name)
             found = [one.path.name for one in all_checkpoints(run)]
             found += [one for one in ("best", "final") if (run.path / one).is_dir()]
+            found += sorted(path.name for path in run.stages.glob("[a-z]*"))
             return [f"{name}@{one}" for one in found if one.startswith(checkpoint)]
         models = [path.parent.name for path in _runs_folder(ctx).parent.glob("models/*/config.json")]
     except EngineError:
@@ -95,6 +96,7 @@ def model_names(ctx: Any, incomplete: str) -> list[str]:
         run = find_run(_runs_folder(ctx), name)
         found = [one.path.name for one in all_checkpoints(run)]
         found += [one for one in ("best", "final") if (run.path / one).is_dir()]
+        found += sorted(path.name for path in run.stages.glob("[a-z]*"))
     except EngineError:
         return []
     return [f"{name}@{one}" for one in found if one.startswith(checkpoint)]

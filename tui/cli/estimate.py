@@ -37,9 +37,11 @@ def estimate(workspace: str | None, asked: Asked, *, measure: bool, seconds: flo
     found: Probed | None = None
     if measure:
         found = probe(
-            settled, budget_seconds=seconds, progress=lambda what: output.note(f"Trying: {plain(what)}", style="dim")
+            told.largest,
+            budget_seconds=seconds,
+            progress=lambda what: output.note(f"Trying: {plain(what)}", style="dim"),
         )
-        remember(found, settled, told.shape, now=time.time())
+        remember(found, told.largest, told.shape, now=time.time())
     if as_json:
         output.emit(_object(settled, told, found))
         return 0
@@ -53,6 +55,7 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
     output.out(
         f"{plain(config.model.name)}, {config.model.dtype} on {config.model.device}: "
         f"{memory.batch.rows} x {memory.batch.length} tokens in a batch"
+        + (f", in the stage that needs most, {told.stage}" if told.stage else "")
     )
     largest = max(memory.components.values()) or 1
     for name in COMPONENTS:
@@ -79,7 +82,7 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
             output.out(f"  {rows}{cut}: does not fit", style="error")
             continue
         speed = f", {trial.tokens_per_second:,.0f} tokens/s" if trial.tokens_per_second else ""
-        predicted = predict(settled, told.shape, _batch(trial), corrected=False).total_bytes
+        predicted = predict(told.largest, told.shape, _batch(trial), corrected=False).total_bytes
         off = (predicted - trial.peak_bytes) / trial.peak_bytes
         output.out(
             f"  {rows} x {trial.length} tokens: {size_text(trial.peak_bytes)} at the peak{speed} "

@@ -25,7 +25,7 @@ def test_the_demo_comes_first() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_is_right_and_says_what_it_is_for(name: str) -> None:
     given = preset(name)
-    needs_data = "data.train" not in given.settings
+    needs_data = any("data.train" not in part.settings for _, part in given.parts())
     given.override(["data.train=a.jsonl"] if needs_data else []).check()
     summary = next(known.summary for known in presets() if known.name == name)
     assert summary.endswith(".")
@@ -72,6 +72,14 @@ def test_both_stages_of_instruction_and_preference_stop_when_nothing_falls_any_m
     for config in (first, second):
         assert config.early_stopping.armed
         assert (config.early_stopping.criterion, config.early_stopping.minimum_exposure) == ("drop", 1.0)
+
+
+def test_both_stages_are_there_as_one_run() -> None:
+    (_, first), (_, second) = preset("sft-then-dpo").override(["data.train=a.jsonl"]).parts()
+    alone = [preset(f"freethought-{stage}").override(["data.train=a.jsonl"]).check() for stage in ("sft", "dpo")]
+    assert first.check() == alone[0]
+    # One adapter goes through both, and it is the first stage's.
+    assert second.check() == alone[1].model_copy(update={"lora": alone[0].lora})
 
 
 def test_a_development_run_is_one_epoch_in_4_bits_over_the_small_file() -> None:

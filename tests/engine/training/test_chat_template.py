@@ -99,10 +99,11 @@ def test_rows_are_examined_by_the_worker_once_a_hub_models_template_is_there(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     text = config_text(data={"max_length": 8, "accept": "trains-on-nothing"}, training=SHORT)
     run = new_run(Workspace(tmp_path / "workspace"), loads(text, "run.yaml"))
-    config = ResolvedConfig.from_yaml(read_file(run.config)).config
+    whole = ResolvedConfig.from_yaml(read_file(run.config))
     provenance = read_provenance(run)
     provenance = replace(provenance, model=replace(provenance.model, kind="hub", source="org/name"))
-    _refuse_wasted(config, provenance)
+    _refuse_wasted(whole, provenance)
+    config = whole.config
     refusing = config.model_copy(update={"data": config.data.model_copy(update={"accept": []})})
     with pytest.raises(DataRefused, match="trains-on-nothing"):
-        _refuse_wasted(refusing, provenance)
+        _refuse_wasted(replace(whole, config=refusing), provenance)
