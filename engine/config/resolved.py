@@ -26,6 +26,7 @@ _BEFORE: Mapping[str, Callable[[RunConfig], Any]] = {
     "dpo.precompute_ref_log_probs": lambda _: False,
     "unlearning.target": lambda _: "completion",
     "early_stopping.metric": lambda config: watched(config).value,
+    "forgetting.eval_steps": lambda _: "epoch",
 }
 """What runs did that were made before an automatic setting existed: their `run.yaml` has no value of it."""
 
