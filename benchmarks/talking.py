@@ -16,10 +16,16 @@ from pathlib import Path
 from benchmarks.console import console
 from benchmarks.figures import Figure, figure
 from benchmarks.pty_session import Session, percentile
+from engine.chat.asking import SIDES
+from engine.chat.chat_files import new_conversation
+from engine.chat.conversation import Answer
+from engine.workspace import Workspace
 
 TOKENS_PER_SECOND = 50
 SECONDS = 60
 """Of each answer."""
+TURNS = 200
+_IDLE_PERCENT = 5
 _SETTLING = 4.0
 
 
@@ -79,4 +85,37 @@ def stream_cost() -> Iterator[Figure]:
     yield figure("stream-cost.lost", "tokens/s lost against no console", lost, "%", "<= 1")
 
 
-BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {"stream-cost": stream_cost}
+def long_talk() -> Iterator[Figure]:
+    """A conversation of two hundred turns, opened again, in a terminal of 120x40."""
+    with tempfile.TemporaryDirectory() as folder, speaking(Path(folder) / "log", 1) as port:
+        place = Workspace(Path(folder))
+        address = f"http://127.0.0.1:{port}/v1"
+        kept = new_conversation(place, f"{address}#one", f"{address}#two")
+        for turn in range(1, TURNS + 1):
+            asked = kept.say(f"Question {turn}?")
+            for side in SIDES:
+                kept.take(asked.id, side, Answer(f"# {turn}\n\n" + "An answer in **Markdown**. " * 40, side, "stop"))
+        kept.close()
+        sides = ("--left", f"{address}#one", "--right", f"{address}#two")
+        with Session(console(Path(folder), "chat", *sides)) as session:
+            session.wait_for_text("Both answer behind")
+            session.send("\x1b")
+            session.wait_until_quiet(0.5)
+            session.send("L")
+            session.wait_for_text("Enter takes it")
+            session.wait_until_quiet(0.5)
+            pressed = time.monotonic() - session.started
+            session.send("\r")
+            shown = session.wait_for_text(f"Question {TURNS}") - pressed
+            while session.usage(1.0).cpu_percent > _IDLE_PERCENT:  # the turns above are laid out
+                pass
+            scrolling = session.latencies(["k"], 60)
+            session.send("i")
+            session.wait_until_quiet(0.5)
+            typing = session.latencies(["a"], 60)
+    yield figure("long-talk.open", f"{TURNS} turns on screen", shown * 1000, "ms", "<= 1000")
+    yield figure("long-talk.scroll-p95", "key to first byte", percentile(scrolling, 0.95), "ms", "<= 20")
+    yield figure("long-talk.type-p95", "key to first byte", percentile(typing, 0.95), "ms", "<= 20")
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {"stream-cost": stream_cost, "long-talk": long_talk}

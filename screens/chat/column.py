@@ -17,6 +17,9 @@ from screens.chat.turn_rows import ComingRows, answer_rows, first_rows, name_row
 from tui.widgets.cells import Piece
 from tui.widgets.frame_view import FrameView
 
+_AT_FIRST, _MORE = 6, 1
+"""Turns laid out before the first drawing, and at a time from then on: Markdown takes 10 ms for a thousand characters,
+and two hundred turns of it were 3.4 s without a picture."""
 _JUMPS = 3
 """Jumps to a page while an answer comes. At one row a time, 2 x 50 tokens/s sent some 30 kB/s."""
 
@@ -72,6 +75,15 @@ class Column(FrameView):
         """Empty rows below, to be written on: an answer that scrolled with each row would send the pane each time."""
         self._starts: dict[int, int] = {}
         """Turn -> its first row."""
+        self._left_out = 0
+        """Turns at the beginning that are not laid out yet."""
+        self._going_on = False
+        """Whether more of them are soon."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every turn is laid out. What is above may still come, above what is seen."""
+        return not self._left_out
 
     def show(self, talk: Talk) -> None:
         """Draw what is known now; what has not changed is not sent."""
@@ -80,12 +92,23 @@ class Column(FrameView):
         if not width:
             return
         at_end = self.at_end
+        top = None if at_end else self.turn_at(round(self.scroll_y))
+        before = self._settled[1]
         self._lay_out(talk, width)
         self._blank = self._room_below(talk) if at_end else 0
         self.fit()
         if at_end:
             self._place(self.max_scroll_y)
+        elif top is not None and self._settled[1] is not before:
+            self._stand_at(*top)
         self.redraw()
+        if self._left_out and not self._going_on:
+            self._going_on = self.call_after_refresh(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if self._talk is not None:
+            self.show(self._talk)
 
     def _place(self, y: float) -> None:
         if y == self.scroll_y == self.scroll_target_y:
@@ -108,12 +131,13 @@ class Column(FrameView):
         under_way = {coming.turn for coming in talk.coming.values()}
         live = next((at for at, turn in enumerate(thread) if turn.id in under_way), len(thread))
         beside = self._width_beside()
+        self._left_out = first = self._first_turn(talk, thread[:live], width)
         # A turn that has changed is another object, so this compares a pointer for each.
-        seen = (thread[:live], talk.view, width, beside, talk.blind, dict(talk.verdicts), dict(talk.names))
+        seen = (thread[first:live], talk.view, width, beside, talk.blind, dict(talk.verdicts), dict(talk.names))
         if self._settled[0] != seen:
             rows: list[list[Piece]] = []
             self._starts = {}
-            for turn in thread[:live]:
+            for turn in thread[first:live]:
                 self._starts[turn.id] = len(rows)
                 rows += self._rows_of(talk, turn, width)
                 if self.beside is not None and beside:  # a question stands on one row on both sides
@@ -129,6 +153,17 @@ class Column(FrameView):
         if not thread:
             self._tail = first_rows(self.place, width)
 
+    def _first_turn(self, talk: Talk, turns: Sequence[Turn], width: int) -> int:
+        """Return the first turn that is laid out now: all that are already, and a few more, the newest first."""
+        new = _MORE if self._left_out else _AT_FIRST
+        for at in range(len(turns) - 1, -1, -1):
+            kept = self._kept.get(turns[at].id)
+            if kept is None or kept[0] != self._key(talk, turns[at], width):
+                new -= 1
+                if new < 0:
+                    return at + 1
+        return 0
+
     def _width_beside(self) -> int:
         """Return the width of the other column; 0 where it is not shown."""
         shown = self.beside is not None and self.display and self.beside.display
@@ -136,11 +171,15 @@ class Column(FrameView):
 
     def _rows_of(self, talk: Talk, turn: Turn, width: int) -> list[list[Piece]]:
         """Return the rows of a finished turn; they are laid out once."""
-        key = (turn, talk.view, width, talk.blind, talk.verdicts.get(turn.id), self._named(talk, turn))
+        key = self._key(talk, turn, width)
         found = self._kept.get(turn.id)
         if found is None or found[0] != key:
             found = self._kept[turn.id] = key, self._turn_rows(talk, turn, width)
         return found[1]
+
+    def _key(self, talk: Talk, turn: Turn, width: int) -> object:
+        """Return everything the rows of a turn depend on."""
+        return turn, talk.view, width, talk.blind, talk.verdicts.get(turn.id), self._named(talk, turn)
 
     def _named(self, talk: Talk, turn: Turn) -> bool:
         """Return whether a turn says whose answer it holds: where that is not what the head says."""
@@ -218,7 +257,10 @@ class Column(FrameView):
         if self.at_end or found is None:
             self._place(self.max_scroll_y if self.at_end else 0)
             return
-        turn, below = found
+        self._stand_at(*found)
+
+    def _stand_at(self, turn: int, below: int) -> None:
+        """Scroll to so many rows below the beginning of a turn, or to its end."""
         start = self._starts.get(turn, 0)
         end = min((row for row in self._starts.values() if row > start), default=self.num_rows)
         self._place(min(start + below, end - 1))

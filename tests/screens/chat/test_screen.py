@@ -338,6 +338,7 @@ async def test_two_hundred_turns_are_laid_out_once(tmp_path: Path, monkeypatch: 
     app = console(talk)
     async with app.run_test(size=SIZE) as pilot:
         await settled(pilot)
+        await until(pilot, lambda: all(column.whole for column in app.screen.query(Column)), "every turn")
         assert len(laid_out) <= 800
         talk.conversation.read({"kind": "turn", "seq": 201, "after": 200, "prompt": "The last?"})
         talk.coming = {"left": coming(201, "left", "It grows"), "right": coming(201, "right", "too")}
