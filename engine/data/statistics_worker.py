@@ -309,9 +309,9 @@ def _sign(file: _File, pool: Executor, say: Say) -> _Signed:
 def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:
     import numpy as np
 
-    from engine.data.near_duplicates import NUMBERS, signature
+    from engine.data.near_duplicates import signatures
 
-    lines, hashes, signatures = [], [], []
+    lines, hashes, texts = [], [], []
     for number, line in enumerate(lines_of(source, piece)):
         if number % step:
             continue
@@ -319,9 +319,8 @@ def _signatures(source: Source, step: int, piece: tuple[int, int]) -> _Signed:
         if isinstance(row, Row):
             lines.append(number)
             hashes.append(hash_of(text_of_row(row)))
-            signatures.append(signature(compared_text(row)))
-    signed = np.array(signatures, np.uint32).reshape(len(lines), NUMBERS)
-    return _Signed(np.array(lines, np.int64), np.array(hashes, np.uint64), signed)
+            texts.append(compared_text(row))
+    return _Signed(np.array(lines, np.int64), np.array(hashes, np.uint64), signatures(texts))
 
 
 def compared_text(row: Row) -> str:
