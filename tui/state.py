@@ -117,6 +117,11 @@ class RunState:
         return self.lifecycle.state(self.life)
 
     @property
+    def current_method(self) -> str:
+        """The method of the stage that is at work, or was the last."""
+        return self.stages[-1].method if self.stages else self.method
+
+    @property
     def active(self) -> bool:
         """Whether a process works on it."""
         return self.state in ACTIVE
@@ -179,8 +184,9 @@ class RunState:
                 self.recent_seconds.clear()
             case events.StageBegun():
                 self.stages = [*(one for one in self.stages if one.number < event.number), event]
-                self.early_stopping = None
-                self.recent_seconds.clear()  # another method takes another time for a step
+                # Rows, figures and pace are those of another method.
+                self.early_stopping, self.data, self.evaluation = None, {}, {}
+                self.recent_seconds.clear()
             case events.StageChanged():
                 self.stage, self.stage_detail = event.stage, event.detail
             case events.DataPrepared():
@@ -232,6 +238,11 @@ class RunState:
 
 _OF_AN_EPOCH = {"loss": "loss", "rewards/accuracies": "accuracy", "retain_loss": "retain", "unlearn_loss": "unlearn"}
 """Means of an epoch that a line of the log has."""
+
+
+def stage_name(stage: events.StageBegun) -> str:
+    """Return what a stage is called, with its method where it is not called like it. Foreign."""
+    return stage.name if stage.name == stage.method else f"{stage.name} ({stage.method})"
 
 
 def sentence(event: Event) -> tuple[Level, str] | None:
@@ -297,7 +308,7 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.StageBegun():
             origin = f", from {event.begins_with}" if event.begins_with else ""
             compared = f", compared with {event.reference}" if event.reference else ""
-            return "good", f"Stage {event.number} of {event.count}, {event.name} ({event.method}){origin}{compared}"
+            return "good", f"Stage {event.number} of {event.count}, {stage_name(event)}{origin}{compared}"
         case events.StageEnded():
             why = f", {event.detail}" if event.detail else ""
             return "good", f"Stage {event.name} ended at step {event.step}{why}: {event.path}"

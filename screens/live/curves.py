@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.config.methods import FORGETTING
-from engine.runs.history import Column, MetricHistory, RunHistory
+from engine.runs.history import Column, MetricHistory, Row, RunHistory
 from engine.runs.segment import Axis
 from tui.state import RunState
 from tui.widgets.chart.axis import nice_step
@@ -77,10 +77,19 @@ class ReferenceLine:
     value: float
     label: str = "untrained"
     style: Literal["line", "points"] = "line"
+    first_step: int = 0
+    """After which it is drawn."""
 
     def x_range(self, axis: str) -> tuple[float, float] | None:
         """Return where the metric's curve is: a line alone is drawn nowhere."""
-        return MetricCurve(self.history, self.metric, self.label, self.style).x_range(axis)
+        reach = MetricCurve(self.history, self.metric, self.label, self.style).x_range(axis)
+        if reach is None or not self.first_step:
+            return reach
+        row = _row_at(self.history, self.first_step)
+        if row is None:
+            return None
+        begins = {"step": row.step, "epoch": row.epoch, "num_tokens": row.num_tokens, "seconds": row.time}
+        return float(begins[axis]), reach[1]
 
     def columns(self, axis: str, x0: float, x1: float, width: int) -> Sequence[Column | None]:
         """Return the value in every column between the first and the last of the metric."""
@@ -104,13 +113,16 @@ class ChartSpec:
     """Whether a moving average makes sense: not for a schedule."""
 
 
-def chart_specs(history: RunHistory, method: str = "", alarm: float | None = None) -> list[ChartSpec]:
+def chart_specs(
+    history: RunHistory, method: str = "", alarm: float | None = None, first_step: int = 0
+) -> list[ChartSpec]:
     """Return a chart for every metric: first the four of the first page, whether there are values yet or not.
 
     Args:
         history: The figures.
         method: Decides what stands on the first page; one that is not known has that of most.
         alarm: Where the gauge of forgetting raises its alarm; None where it is not read.
+        first_step: After which the method is at work: of a stage the steps before it.
     """
     train, evaluation = history.train, history.evaluation
     left = dict.fromkeys(evaluation.metrics)
@@ -134,7 +146,7 @@ def chart_specs(history: RunHistory, method: str = "", alarm: float | None = Non
         else:
             # The read-out of a crosshair takes the title's place, so a curve alone must name itself.
             lines = [MetricCurve(train, metric, "train" if points else _title(metric), "line")]
-        if (reference := _reference(history, metric, method)) is not None:
+        if (reference := _reference(history, metric, method, first_step)) is not None:
             points.append(reference)
         title = _title(metric) if len(lines) == 1 else f"{_title(metric)} and {_short_name(twin or '')}"
         specs.append(ChartSpec(metric, title, (*lines, *points), metric != "learning_rate"))
@@ -147,16 +159,18 @@ def chart_specs(history: RunHistory, method: str = "", alarm: float | None = Non
     return specs[:CHARTS_SHOWN]
 
 
-def _reference(history: RunHistory, metric: str, method: str) -> ReferenceLine | None:
+def _reference(history: RunHistory, metric: str, method: str, first_step: int) -> ReferenceLine | None:
     value = _UNTRAINED.get(method, {}).get(metric)
     if value is None:
         return None
     if metric == "loss":
         found = history.train.x_range("step")
-        began = history.train.value_at(metric, "step", found[0]) if found is not None else None
+        began = None
+        if found is not None and found[1] > first_step:
+            began = history.train.value_at(metric, "step", max(found[0], first_step + 1))
         if began is None or abs(began.value - value) > _NEAR:
             return None
-    return ReferenceLine(history.train, metric, value)
+    return ReferenceLine(history.train, metric, value, first_step=first_step)
 
 
 def _set_name(partner: str, metric: str, twin: bool) -> str:
@@ -227,13 +241,29 @@ def checkpoint_marks(state: RunState) -> dict[str, list[float]]:
     steps = sorted({float(line.step) for line in state.checkpoints if line.path.startswith("checkpoints/")})
     marks: dict[str, list[float]] = {axis: [] for axis in _AXES}
     marks["step"] = steps
-    train = state.history.train
-    metric = next(iter(train.metrics), None)
-    for step in steps if metric is not None else ():
-        found = train.value_at(metric or "", "step", step)
-        row = next(train.rows(found.row, found.row + 1), None) if found is not None else None
+    for row in (_row_at(state.history.train, step) for step in steps):
         if row is not None:
             marks["epoch"].append(row.epoch)
             marks["num_tokens"].append(float(row.num_tokens))
             marks["seconds"].append(row.time)
     return marks
+
+
+def stage_bounds(state: RunState) -> dict[str, list[tuple[float, str]]]:
+    """Return where each stage but the first begins, and its name, for each axis of a chart."""
+    bounds: dict[str, list[tuple[float, str]]] = {axis: [] for axis in _AXES}
+    for stage in state.stages[1:]:
+        bounds["step"].append((float(stage.first_step), stage.name))
+        row = _row_at(state.history.train, stage.first_step)
+        if row is not None:
+            bounds["epoch"].append((row.epoch, stage.name))
+            bounds["num_tokens"].append((float(row.num_tokens), stage.name))
+            bounds["seconds"].append((row.time, stage.name))
+    return bounds
+
+
+def _row_at(history: MetricHistory, step: float) -> Row | None:
+    """Return the row of a step, or the nearest to it."""
+    metric = next(iter(history.metrics), None)
+    found = history.value_at(metric, "step", step) if metric is not None else None
+    return next(history.rows(found.row, found.row + 1), None) if found is not None else None

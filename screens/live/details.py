@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from screens.live.samples import behaviour_rows
 from tui.display import plain
-from tui.state import RunState
+from tui.state import RunState, stage_name
 from tui.widgets.text_rows import StyledText, as_content, as_text, cut_row
 from tui.widgets.words import clock, count, day, size_text, value
 
@@ -41,6 +41,11 @@ def _run(state: RunState, path: str) -> Rows:
     rows: Rows = [[("Run", _HEAD)], _pair("name", plain(state.name))]
     if state.method:
         rows.append(_pair("trains", f"{plain(state.method, limit=40)} on {plain(state.model, limit=200)}"))
+    for stage in state.stages:
+        origin = f", from {stage.begins_with}" if stage.begins_with else ""
+        compared = f", compared with {stage.reference}" if stage.reference else ""
+        about = f"{stage_name(stage)} after step {stage.first_step:,}{origin}{compared}"
+        rows.append(_pair(f"stage {stage.number}/{stage.count}", plain(about, limit=200)))
     if state.parent:
         rows.append(_pair("from", plain(state.parent, limit=100)))
     if state.created:

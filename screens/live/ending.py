@@ -104,6 +104,12 @@ def _result(state: RunState) -> list[StyledText]:
     pieces: list[StyledText] = []
     if (final := by_path.get("final")) is not None:
         pieces += [("final/", "bold"), (f" has the adapter ({size_text(final.used_bytes)}). ", "")]
+    for line in state.checkpoints:
+        if line.reason == "stage" and line.path.startswith("stages/"):
+            pieces += [
+                (f"{plain(line.path, limit=60)}/", "bold"),
+                (f" is step {line.step:,}. ", ""),
+            ]
     if (best := by_path.get("best")) is not None:
         pieces += [("best/", "bold"), (f" is step {best.step:,}. ", "")]
     return pieces

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tui.display import plain
-from tui.state import RunState
+from tui.state import RunState, stage_name
 from tui.widgets.bar import bar
 from tui.widgets.cells import Cells, Piece, cut, fitted, length, spread
 from tui.widgets.chart.glyphs import GlyphSet
@@ -52,7 +52,11 @@ class Figures:
         state = self.state
         if not state.method:
             return []
-        return [(plain(state.method, limit=40), " "), (" on ", "m"), (plain(state.model, limit=200), " ")]
+        if not state.stages:
+            return [(plain(state.method, limit=40), " "), (" on ", "m"), (plain(state.model, limit=200), " ")]
+        here = state.stages[-1]
+        return [(plain(stage_name(here), limit=60), " "), (f", stage {here.number} of {here.count}, on ", "m"),
+                (plain(state.model, limit=200), " ")]  # fmt: skip
 
     @property
     def device(self) -> list[Piece]:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.runs.history import RunHistory
-from screens.live.curves import ChartSpec, chart_specs, checkpoint_marks, planned_ends
+from screens.live.curves import ChartSpec, chart_specs, checkpoint_marks, planned_ends, stage_bounds
 from tui.state import CheckpointLine, RunState
 from tui.widgets.chart import Chart, XView
 from tui.widgets.chart.glyphs import GlyphSet
@@ -66,9 +66,10 @@ class Plots(Widget):
         self.owing = False
         """The small charts have not been drawn since the last change."""
         self._state: RunState | None = None
-        self._names: tuple[int, int, str, float | None] = (0, 0, "", None)
+        self._names: tuple[int, int, str, float | None, int, bool] = (0, 0, "", None, 0, False)
         self._marked: Sequence[CheckpointLine] | None = None
         self._marks: dict[str, list[float]] = {}
+        self._bounds: dict[str, list[tuple[float, str]]] = {}
         self._x = XView()
         self._smoothing = 0.9
         # The first page is there before the run is read: nothing moves when it is.
@@ -106,13 +107,18 @@ class Plots(Widget):
     def show(self, state: RunState, empty: str = "no values yet") -> None:
         """Draw what is new of `state`; `empty` stands in the first chart while it has no values."""
         alarm = state.forgetting.alarm if state.forgetting is not None else None
-        names = (len(state.history.train.metrics), len(state.history.evaluation.metrics), state.method, alarm)
+        method, first = state.current_method, state.stages[-1].first_step if state.stages else 0
+        figures = len(state.history.train.metrics), len(state.history.evaluation.metrics)
+        names = (*figures, method, alarm, first, state.step > first)
         if state is not self._state or names != self._names:
             # The charts of another state or of new metrics: the first step, the first evaluation.
             if state is not self._state:
                 self._marked = None
             self._state, self._names = state, names
-            self._take_specs(chart_specs(state.history, state.method, alarm))
+            self._take_specs(chart_specs(state.history, method, alarm, first))
+            self._bounds = stage_bounds(state)
+            for chart in self.charts.values():
+                chart.bounds = self._bounds
         if state.checkpoints is not self._marked:
             self._marked = state.checkpoints
             self._marks = checkpoint_marks(state)
@@ -194,7 +200,7 @@ class Plots(Widget):
 
     def _make(self, spec: ChartSpec) -> MetricChart:
         chart = self.charts[spec.key] = MetricChart(spec, self._glyphs)
-        chart.marks, chart.x = self._marks, self._x
+        chart.marks, chart.bounds, chart.x = self._marks, self._bounds, self._x
         chart.smoothing = self._smoothing if spec.smooth else 0.0
         if self._state is not None:
             chart.x_planned = planned_ends(self._state)

@@ -157,6 +157,30 @@ def finished() -> StillFeed:
     return story.say(events.WorkerExited(0, None, False, 0), after=1).feed()
 
 
+def second_stage() -> StillFeed:
+    """A run that was SFT for 150 steps and is DPO now."""
+    story = Story("sft-dpo-tiny-1")
+    story.say(events.StageBegun("sft", 1, 2, "sft", 0, 0.0, "", ""))
+    story.begin().train(150)
+    story.say(events.CheckpointSaved(150, "stages/sft", 314_564, "stage", {}))
+    story.say(events.StageEnded("sft", 150, "stages/sft", ""))
+    compared = "the result of stage sft"
+    story.say(events.StageBegun("dpo", 2, 2, "dpo", 150, 1.125, compared, compared), after=4)
+    story.say(events.TrainingStarted(400, 21.0, 150, 3_478_528, 65_536, "cpu", "float32"), after=3)
+    story.say(events.StageChanged("training"))
+    for step in range(151, 261):
+        share, noise = (step - 150) / 250, math.sin(step * 12.9898)
+        metrics = {
+            "loss": 0.68 * math.exp(-3 * share) + 0.01 * noise + 0.01, "grad_norm": 1.2 + 0.2 * noise,
+            "learning_rate": 1e-3 * (1 - share), "tokens_per_second": 5_100 + 400 * noise,
+            "rewards/chosen": 0.8 * share, "rewards/rejected": -1.9 * share, "rewards/margins": 2.7 * share,
+            "rewards/accuracies": min(1.0, 0.5 + 2 * share),
+        }  # fmt: skip
+        finished = events.StepFinished(step, 1.125 + 20 * share, 46_800 + 410 * (step - 150), 0.8, metrics)
+        story.say(finished, after=0.8)
+    return story.feed()
+
+
 def stopped() -> StillFeed:
     story = Story().begin().train(212)
     story.say(events.CommandConfirmed("1", "Stop", True, "stopping after step 212", "worker"))

@@ -8,7 +8,15 @@ import pytest
 
 from engine import events
 from engine.runs.history import RunHistory
-from screens.live.curves import CHARTS_SHOWN, FIRST, MetricCurve, chart_specs, checkpoint_marks, planned_ends
+from screens.live.curves import (
+    CHARTS_SHOWN,
+    FIRST,
+    MetricCurve,
+    chart_specs,
+    checkpoint_marks,
+    planned_ends,
+    stage_bounds,
+)
 from tests.screens.live import states
 from tests.screens.live.states import Story
 
@@ -44,6 +52,15 @@ def test_every_other_metric_has_a_chart_and_machine_figures_come_last() -> None:
     )
     assert [spec.key for spec in specs[4:]] == ["entropy", "accuracy", "eval_other", "eval_runtime"]
     assert [curve.metric for curve in specs[5].curves] == ["accuracy", "eval_accuracy"]
+
+
+def test_a_chart_says_where_a_stage_begins_and_shows_first_what_its_method_is_judged_by() -> None:
+    state = states.second_stage().state
+    assert stage_bounds(state)["step"] == [(150.0, "dpo")]
+    assert [x for x, _ in stage_bounds(state)["epoch"]] == [pytest.approx(1.125)]
+    specs = chart_specs(state.history, state.current_method, None, 150)
+    assert [spec.key for spec in specs[:4]] == ["loss", "rewards/accuracies", "rewards/chosen", "rewards/margins"]
+    assert [curve.label for curve in specs[0].curves][-1] == "untrained"  # ln 2, where the stage begins
 
 
 def test_a_curve_alone_is_called_what_its_chart_is_called() -> None:

@@ -26,6 +26,7 @@ RUNS = (
     pytest.param(states.unknown, id="unknown"),
     pytest.param(states.nan_gap, id="gap"),
     pytest.param(states.empty, id="empty"),
+    pytest.param(states.second_stage, id="second stage"),
 )
 
 
@@ -51,6 +52,7 @@ def test_how_it_looks_at_other_sizes(
     [
         pytest.param(states.finished, ["]"], id="samples"),
         pytest.param(states.failed, ["]", "]"], id="log"),
+        pytest.param(states.second_stage, ["["], id="details of stages"),
         pytest.param(states.training, ["["], id="details"),
     ],
 )

@@ -201,6 +201,15 @@ class Chart(Widget, can_focus=True):
     def marks(self, marks: Sequence[float] | Mapping[str, Sequence[float]]) -> None:
         self.plot.marks = marks if isinstance(marks, Mapping) else {"step": marks}
 
+    @property
+    def bounds(self) -> Mapping[str, Sequence[tuple[float, str]]]:
+        """Per axis, where another stage of the run begins, and its name."""
+        return self.plot.bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Mapping[str, Sequence[tuple[float, str]]]) -> None:
+        self.plot.bounds = bounds
+
     def redraw(self) -> None:
         """Draw what is new, and repaint the cells that differ. Does nothing before the first paint."""
         old = self._drawing

@@ -137,6 +137,7 @@ def _draw(plot: Plot, memory: Memory, layout: _Layout) -> Drawing:
         row.text[layout.left :] = text[y]
         row.styles[layout.left :] = styles[y]
         rows.append(row)
+    _put_bounds(plot, geometry, rows[layout.title :], layout)
     if scale is None:
         message = clean(plot.empty)
         x = layout.left + max(0, (layout.cells - cell_len(message)) // 2)
@@ -144,6 +145,23 @@ def _draw(plot: Plot, memory: Memory, layout: _Layout) -> Drawing:
     rows += x_rows(plot, traces, geometry, crosshair, bool(layout.line), bool(layout.ticks), layout.width, glyphs)
     frame = Frame(tuple("".join(row.text) for row in rows), tuple("".join(row.styles) for row in rows))
     return Drawing(frame, geometry, _filled(traces, glyphs.dot_columns))
+
+
+def _put_bounds(plot: Plot, geometry: Geometry, rows: Sequence[Row], layout: _Layout) -> None:
+    """Draw a line up from where a stage begins, behind the curves, with its name at the top where that is free."""
+    glyphs = GLYPHS[plot.glyphs]
+    for x, name in plot.bounds.get(plot.x.axis, ()):
+        cell = geometry.cell_of(x)
+        if cell is None:
+            continue
+        at = layout.left + cell
+        for row in rows:
+            if row.text[at] in (" ", glyphs.grid):
+                row.put(at, glyphs.vertical, "A")
+        label = clean(name)
+        end = at + 1 + cell_len(label)
+        if rows and end <= layout.width and all(one in (" ", glyphs.grid) for one in rows[0].text[at + 1 : end]):
+            rows[0].put(at + 1, label, "i")
 
 
 def _geometry(plot: Plot, memory: Memory, layout: _Layout) -> Geometry:

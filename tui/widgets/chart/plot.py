@@ -52,6 +52,8 @@ class Plot:
     """First comes first: in the legend, and on top where lines cross."""
     marks: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Per axis, where checkpoints were saved."""
+    bounds: Mapping[str, Sequence[tuple[float, str]]] = field(default_factory=dict)
+    """Per axis, where another stage of the run begins, and its name, which is foreign."""
     x_planned: Callable[[str], float | None] = _unplanned
     """Per axis, where the run is expected to end; None when unknown."""
     x: XView = field(default_factory=XView)
