@@ -604,7 +604,8 @@ class CheckpointsScreen(ConsoleScreen):
         self.sub_title = tally(runs, listed if query else None)
         self.set_class(not listed, "-empty")
         self._table.titled = not self.has_class("-line")
-        self._table.show(listed, now, self.marks, select)
+        self._table.marks = self.marks
+        self._table.show(listed, now, select)
         if listed and self.focused is None and self.in_front:
             self._table.focus()  # it was hidden while nothing was listed
         if not listed:
