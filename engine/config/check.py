@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from engine.config import trainer_options
 from engine.config.declaration import TRAINER, sections, settings
 from engine.config.methods import (
+    CHANGES_BASE,
     CONFIG_CLASSES,
     FORGETTING,
     METHODS,
@@ -206,6 +207,7 @@ def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator
             ("lora.r", "lora.init_lora_weights"),
             f"lora.r is {config.lora.r}, but lora.init_lora_weights: orthogonal needs an even rank{place('lora.r')}",
         )
+    yield from _wrong_beginning(config, place)
     if config.trainer.get("dataloader_prefetch_factor") and not config.training.dataloader_num_workers:
         yield (
             ("trainer.dataloader_prefetch_factor", "training.dataloader_num_workers"),
@@ -293,6 +295,30 @@ def _wrong_method(
             "unlearning.retain_floor is set, but data.validation has no set called retain beside another"
             + place("unlearning.retain_floor"),
         )
+
+
+def _wrong_beginning(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what does not go with first weights that rewrite the base."""
+    kind, model, method = config.lora.init_lora_weights, config.model, method_of(config)
+    key = "lora.init_lora_weights"
+    if kind == "eva" and model.adapter is not None and model.adapter_mode == "stack":
+        yield ("model.adapter_mode", key), f"{key} is eva, which model.adapter_mode: stack does not have{place(key)}"
+    if kind not in CHANGES_BASE:
+        return
+    quantised = "model.load_in_4bit" if model.load_in_4bit else "model.load_in_8bit"
+    refers = method.trainer != "sft" or config.method.name == "npo"
+    against = (
+        (model.load_in_4bit or model.load_in_8bit, quantised, f"{quantised}: a quantised base cannot be rewritten"),
+        (config.lora.use_dora, "lora.use_dora", "lora.use_dora: what is saved would be no ordinary adapter"),
+        (bool(config.lora.modules_to_save), "lora.modules_to_save", "lora.modules_to_save"),
+        (model.adapter is not None and model.adapter_mode == "stack", "model.adapter_mode", "an adapter beside it"),
+        (refers, "method.name", f"{config.method.name}: it compares with the base, the adapter off"),
+        (method.pushes_away and config.unlearning.retain_loss == "kl" and not refers, "unlearning.retain_loss",
+         "unlearning.retain_loss: kl, which compares with the base, the adapter off"),
+    )  # fmt: skip
+    for is_so, other, said in against:
+        if is_so:
+            yield (key, other), f"{key} is {kind}, which rewrites the base, and does not go with {said}{place(key)}"
 
 
 def _wrong_stack(config: RunConfig, place: Callable[[str], str]) -> Iterator[tuple[tuple[str, ...], str]]:

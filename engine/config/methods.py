@@ -55,6 +55,8 @@ METHODS: Mapping[str, Method] = {
     "npo": Method("sft", ("sft",), ("unlearning",), _UNLEARNING, needs=("unlearn",), pushes_away=True),
     "simnpo": Method("sft", ("sft",), ("unlearning",), _UNLEARNING, needs=("unlearn",), pushes_away=True),
 }
+CHANGES_BASE = ("pissa", "pissa_niter_16", "olora")
+"""Values of `lora.init_lora_weights` that rewrite the base: switching the adapter off does not give it back."""
 FORGETTING = "eval_forgetting"
 """What the gauge of forgetting reports, with any method."""
 OWN_SECTIONS = tuple(dict.fromkeys(section for method in METHODS.values() for section in method.sections))

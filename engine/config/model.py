@@ -373,13 +373,14 @@ class LoraSection(Section):
         default=False, description="Scale by lora_alpha / sqrt(r) instead; steadier at high ranks."
     )
     use_dora: bool = Field(default=False, description="Learn magnitude and direction apart (DoRA). Slower.")
-    # The other initialisations (pissa, olora, eva, loftq ...) rewrite the base weights, and `bias` trains them: the
-    # adapter would no longer load on the plain base, and switching it off would not give the base back.
-    init_lora_weights: Literal[True, "gaussian", "orthogonal"] = Field(
+    # `bias` is not offered: it trains the base's own weights, so that switching the adapter off would not give it back.
+    init_lora_weights: Literal[True, "gaussian", "orthogonal", "eva", "pissa", "pissa_niter_16", "olora"] = Field(
         default=True,
-        description="How the adapter's matrices start; whichever, it changes nothing at first. true: PEFT's default. "
-        "orthogonal needs an even rank.",
-        json_schema_extra={"accepts": "true, gaussian or orthogonal"},
+        description="How the adapter's matrices start; whichever, the model is the base at first. true: PEFT's "
+        "default. orthogonal needs an even rank. eva looks at some training rows first. **These change the base** it "
+        "is trained on: pissa (pissa_niter_16 faster), olora; what is saved is an ordinary adapter of twice the rank "
+        "for the base as it was.",
+        json_schema_extra={"accepts": "true, gaussian, orthogonal, eva, pissa, pissa_niter_16 or olora"},
     )
     modules_to_save: list[Text] | None = Field(
         default=None, description="Further modules trained and saved whole, such as `embed_tokens`. null: none."

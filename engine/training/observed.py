@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from engine.data.rows import Row
     from engine.training.forgetting import Gauge
+    from engine.training.initialising import Initial
 
 _LOG_HISTORY_KEPT = 1_000
 """Entries left in `trainer_state.json`. The event log holds them all; at a million steps the list would make
@@ -530,18 +531,18 @@ class ObservedTrainer(Trainer):
             )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Save as the library does; a stacked adapter as one with what it stands on, and alone where training goes on.
+        """Save as the library does; a stacked adapter, and one that has changed the base, as an ordinary one.
 
         Overridden because PEFT puts each adapter into a folder of its own, and no tool would load them together.
         """
         super()._save(output_dir, state_dict)
-        if is_stacked(self.model):
+        if is_stacked(self.model) or self.initial is not None:
             folder = Path(output_dir or self.args.output_dir)
-            save_as_one(self.model, folder, to_resume=self._staging is not None)
+            save_as_one(self.model, folder, to_resume=self._staging is not None, initial=self.initial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load as the library does; of a stacked adapter what is trained."""
-        if is_stacked(self.model):
+        """Load as the library does; of an adapter that is saved in another form what is trained."""
+        if is_stacked(self.model) or self.initial is not None:
             load_trained(self.model, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -638,6 +639,8 @@ class ObservedTrainer(Trainer):
             "base_commit": self.observation.base_commit,
             "learning_rate": float(self.args.learning_rate),
             **self.observation.about,
+            # The base it is trained on is another one; what is saved is for the base as it is.
+            "base_changed": self.initial is not None,
         }
 
     def check_finite(self) -> None:
@@ -680,6 +683,8 @@ class ObservedTrainer(Trainer):
         trained: int = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
         return 3 * trained + (1 << 20)
 
+    initial: Initial | None = None
+    """What the adapter took out of the base when it began; None where it took nothing."""
     _gauge_alone = False
     """Whether the next evaluation is of the gauge of forgetting alone."""
     _staging: Path | None = None

@@ -117,7 +117,8 @@ class _Probe:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.base_bytes = _bytes_of(self.model.parameters())
         self.rows = _longest_rows(self.files)
-        self.peft: Any = lora_arguments(self.resolved)
+        # What the first weights are decides nothing about memory, and taking the base apart takes minutes.
+        self.peft: Any = {**lora_arguments(self.resolved), "init_lora_weights": True}
 
     def counted(self) -> dict[str, int]:
         return {"weight_bytes": self.base_bytes}

@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
+from torch.nn.functional import pad
 
 from engine.runs.checkpoints import TRAINED
 from engine.runs.provenance import ADAPTER_WEIGHTS
+from engine.training.initialising import Initial, layers_of
 
 EARLIER = "earlier"
 """What PEFT calls the frozen adapter; the trained one is its "default"."""
-_BOTH = (EARLIER, "default")
 _CONFIG = "adapter_config.json"
 
 
@@ -50,12 +50,13 @@ def is_stacked(model: Any) -> bool:
     return EARLIER in (getattr(model, "peft_config", None) or {})
 
 
-def save_as_one(model: Any, folder: Path, *, to_resume: bool) -> None:
-    """Make one adapter of what PEFT has saved to a folder, where it keeps each apart.
+def save_as_one(model: Any, folder: Path, *, to_resume: bool, initial: Initial | None = None) -> None:
+    """Make one ordinary adapter for the base of what PEFT has saved to a folder.
 
     Args:
-        model: From `stacked`.
-        folder: With the trained adapter, and the frozen one in a folder of its own.
+        model: From `stacked`, or with an adapter that has changed the base.
+        folder: With the trained adapter, and a frozen one in a folder of its own.
+        initial: What the base lacks; None where it is whole.
         to_resume: Whether the trained one alone is kept besides.
     """
     shutil.rmtree(folder / EARLIER, ignore_errors=True)
@@ -64,7 +65,7 @@ def save_as_one(model: Any, folder: Path, *, to_resume: bool) -> None:
         (folder / TRAINED).mkdir(mode=0o700)
         for name in (_CONFIG, ADAPTER_WEIGHTS):
             (folder / name).rename(folder / TRAINED / name)
-    tensors, modules, rank = _together(model)
+    tensors, modules, rank = _together(model, initial)
     config |= {
         "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},
         "target_modules": sorted(modules),
@@ -78,26 +79,31 @@ def load_trained(model: Any, checkpoint: Path) -> None:
     set_peft_model_state_dict(model, load_file(checkpoint / TRAINED / ADAPTER_WEIGHTS), adapter_name="default")
 
 
-def _together(model: Any) -> tuple[dict[str, torch.Tensor], set[str], int]:
-    """Return the tensors of both as one adapter, the modules it is on, and its rank.
+def _together(model: Any, initial: Initial | None) -> tuple[dict[str, torch.Tensor], set[str], int]:
+    """Return the tensors of all parts as one adapter, the modules it is on, and its rank.
 
-    A module that only one of them is on is filled up with zeros: one adapter has one rank.
+    A module that only one part is on is filled up with zeros: one adapter has one rank.
     """
-    layers = {name: layer for name, layer in model.base_model.model.named_modules() if isinstance(layer, LoraLayer)}
-    ranks = [max((layer.r[one] for layer in layers.values() if one in layer.r), default=0) for one in _BOTH]
+    layers = layers_of(model)
+    parts: list[dict[str, tuple[torch.Tensor, torch.Tensor, float]]] = [
+        {
+            name: (layer.lora_A[one].weight.detach().float().cpu(), layer.lora_B[one].weight.detach().float().cpu(),
+                   layer.scaling[one])
+            for name, layer in layers.items()
+            if one in layer.lora_A
+        }
+        for one in (EARLIER, "default")
+    ]  # fmt: skip
+    if initial is not None:
+        parts.append({name: (down, up, -scale) for name, (down, up, scale) in initial.items()})
+    parts = [part for part in parts if part]
+    ranks = [max(len(down) for down, _, _ in part.values()) for part in parts]
     tensors = {}
     for name, layer in layers.items():
-        downs, ups = [], []
-        for one, rank in zip(_BOTH, ranks, strict=True):
-            if one not in layer.lora_A:
-                downs.append(torch.zeros(rank, layer.in_features))
-                ups.append(torch.zeros(layer.out_features, rank))
-                continue
-            missing = rank - layer.r[one]
-            down = layer.lora_A[one].weight.detach().float().cpu()
-            up = layer.lora_B[one].weight.detach().float().cpu() * layer.scaling[one]
-            downs.append(torch.nn.functional.pad(down, (0, 0, 0, missing)))
-            ups.append(torch.nn.functional.pad(up, (0, missing)))
+        nothing = torch.zeros(0, layer.in_features), torch.zeros(layer.out_features, 0), 0.0
+        found = [part.get(name, nothing) for part in parts]
+        downs = [pad(down, (0, 0, 0, rank - len(down))) for (down, _, _), rank in zip(found, ranks, strict=True)]
+        ups = [pad(up * scale, (0, rank - up.shape[1])) for (_, up, scale), rank in zip(found, ranks, strict=True)]
         tensors[f"base_model.model.{name}.lora_A.weight"] = torch.cat(downs, dim=0).contiguous()
         tensors[f"base_model.model.{name}.lora_B.weight"] = torch.cat(ups, dim=1).contiguous()
     return tensors, set(layers), sum(ranks)

@@ -33,6 +33,7 @@ from engine.training.building import build_trainer
 from engine.training.control import Control
 from engine.training.early_stopping import EarlyStopping
 from engine.training.forgetting import Gauge
+from engine.training.initialising import begin, begins_with
 from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
@@ -159,13 +160,23 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         model=loaded.model,
         tokenizer=loaded.tokenizer,
         arguments=trainer_arguments(resolved, run.path),
-        lora=None if continued else lora_arguments(resolved),
+        lora=None if continued else begins_with(resolved, resumed=resume_from is not None),
         train=train,
         validation=validation,
         reporter=reporter,
         cache=users_cache(),
         method=training_method(config, between=lambda: control.hear_before_training(_resumed_step)),
     )
+    if not continued:
+        trainer.initial = begin(
+            trainer,
+            config.lora.init_lora_weights,
+            run.path / "initial",
+            resumed=resume_from is not None,
+            rows=train.rows,
+            tokenizer=loaded.tokenizer,
+            heard=lambda: control.hear_before_training(_resumed_step),
+        )
     del train  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
     control.hear_before_training(_resumed_step)
 
