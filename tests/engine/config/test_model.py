@@ -73,7 +73,7 @@ def test_one_training_file_needs_no_list() -> None:
         ("lora", "r", 16.0),
         ("lora", "r", 0),
         ("lora", "init_lora_weights", False),
-        ("lora", "init_lora_weights", "pissa"),
+        ("lora", "init_lora_weights", "loftq"),
         ("lora", "target_modules", []),
         ("training", "learning_rate", float("nan")),
         ("training", "learning_rate", float("inf")),
