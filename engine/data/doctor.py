@@ -543,8 +543,8 @@ def _reasons(found: _Found) -> str:
     """Return the most frequent reasons, with how often each was met where there are several."""
     most = sorted(found.examples.items(), key=lambda each: -each[1])
     if len(most) == 1:
-        return most[0][0][:160]
-    said = "; ".join(f"{reason[:120]} ({count})" for reason, count in most[:_SHOWN_REASONS])
+        return most[0][0][:160].rstrip(".")
+    said = "; ".join(f"{reason[:120].rstrip('.')} ({count})" for reason, count in most[:_SHOWN_REASONS])
     return said if len(most) <= _SHOWN_REASONS else f"{said}; and others"
 
 

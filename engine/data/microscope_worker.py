@@ -7,6 +7,7 @@ import os
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,7 +16,7 @@ from engine.data import jsonl
 from engine.data.files import format_of, read_record
 from engine.data.rows import Problem, Row, recognise_file
 from engine.data.shapes import Recognised, row_of
-from engine.data.templates import OutOfTime, TemplateEndless, end_ids, time_limit
+from engine.data.templates import ChatTemplate, OutOfTime, TemplateEndless, end_ids, load_template, time_limit
 from engine.errors import DataError, EngineError
 
 if TYPE_CHECKING:
@@ -103,15 +104,31 @@ class Bench:
         self._readers: dict[str, tuple[int, Reader]] = {}
         self._texts: dict[int, str] = {}
 
+    @cached_property
+    def _template(self) -> ChatTemplate | None:
+        """None where only transformers can read the tokenizer."""
+        try:
+            return load_template(
+                Path(self.lens["model"]), override=self.lens["chat_template"], render_seconds=SECONDS / 2
+            )
+        except EngineError:
+            return None  # loading or preparing says what it is
+
     def load(self, path: str, line: int) -> None:
-        """Load the libraries that prepare the row at a line.
+        """Load the libraries that prepare the row at a line, and see whether the template takes it.
 
         Raises:
-            EngineError: There is none.
+            EngineError: There is none, or it does not.
         """
         _, row = self._reader(path).read(line)
-        if isinstance(row, Row) and row.kind in COMPARED:
+        if not isinstance(row, Row):
+            return
+        if row.kind in COMPARED:
             import_module("engine.data.preparing_answers").load(row.kind)
+        if row.kind not in ("text", "tokenised") and self._template is not None:
+            # In words of ours, and before a text of gigabytes goes to the tokenizer, which no timer interrupts.
+            for answer in (row.completion, row.rejected) if row.rejected else (row.completion,):
+                self._template.render([*row.prompt, *answer])
 
     def examine(self, path: str, line: int, batch_rows: int) -> dict[str, Any]:
         """Return the fields of `Examined`.

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 RENDER_SECONDS = 5.0
 """What one row may take. A long one takes a thousandth of that."""
+MAX_RENDERED = 128 << 20
+"""Characters a template may write: twice the longest line. One that multiplies a text takes gigabytes in a single step,
+which no timer interrupts."""
+_WIDENING = ("center", "ljust", "rjust", "zfill", "expandtabs")
+"""Methods of texts that take a width."""
 _TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MARKS = re.compile(r"<\|[^|<>\s'\"]{1,40}\|>|\[/?[A-Z_]{2,24}\]|</?[a-z]+_of_[a-z]+>|<</?SYS>>|</?s>")
 """How templates write the turns' marks, whether or not the tokenizer has tokens of their own for them."""
@@ -120,11 +125,9 @@ class ChatTemplate:
             MemoryError,
             RecursionError,
         ) as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise TemplateRefuses(
-                f"The chat template refuses this conversation: {said[:200]}",
-                remedy="Change the roles or the order of its messages, or set model.chat_template to another template.",
-            ) from None
+            raise _refused((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
+        if len(rendered) > MAX_RENDERED:
+            raise _refused(f"it writes {len(rendered):,} characters")
         return rendered
 
     def encode(self, text: str) -> list[int]:
@@ -194,10 +197,17 @@ def load_template(
         _ = template._compiled
     except jinja2.TemplateError as error:
         raise DataError(
-            f"The chat template is no valid Jinja: {str(error).splitlines()[0][:200]}.",
+            f"The chat template is no valid Jinja: {str(error).splitlines()[0][:200].rstrip('.')}.",
             remedy="Correct it, or set model.chat_template to another .jinja file.",
         ) from None
     return template
+
+
+def _refused(why: str) -> TemplateRefuses:
+    return TemplateRefuses(
+        f"The chat template refuses this conversation: {why[:200]}",
+        remedy="Change the roles or the order of its messages, or set model.chat_template to another template.",
+    )
 
 
 def local_folder(model: ModelReference) -> Path | None:
@@ -369,11 +379,35 @@ def _compile(source: str) -> Any:
 
         return datetime.now().strftime(form)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Refuses the steps that make a huge text of a small one. Unlike others, those are not done when compiling."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if _size_of(operator, left, right) > MAX_RENDERED:
+                raise jinja2.exceptions.SecurityError(f"{operator} makes something too large")
+            return super().call_binop(context, operator, left, right)
+
+        def call(self, __context: Any, __obj: Any, *arguments: Any, **named: Any) -> Any:
+            widens = isinstance(getattr(__obj, "__self__", None), str) and __obj.__name__ in _WIDENING
+            if widens and any(isinstance(one, int) and one > MAX_RENDERED for one in (*arguments, *named.values())):
+                raise jinja2.exceptions.SecurityError(f"{__obj.__name__} makes something too large")
+            return super().call(__context, __obj, *arguments, **named)
+
+    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = tojson
     environment.globals.update(
         raise_exception=raise_exception, strftime_now=strftime_now, namespace=Namespace, dict=dict
     )
     return environment.from_string(source)
+
+
+def _size_of(operator: str, left: Any, right: Any) -> int:
+    """Return how much a multiplication makes: characters or items of what is repeated, bits of a power."""
+    if operator == "**":
+        return left.bit_length() * right if isinstance(left, int) and isinstance(right, int) and right > 0 else 0
+    for what, times in ((left, right), (right, left)):
+        if isinstance(what, (str, list, tuple)) and isinstance(times, int):
+            return len(what) * times
+    return 0

@@ -39,6 +39,8 @@ def check_writable(path: Path, sources: Iterable[Path], *, overwrite: bool) -> N
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file that takes the place of `path` when the block ends well, and is removed otherwise.
 
+    The folder is made where it is missing, as `mkdir -p` does it.
+
     Raises:
         DiskFull, WorkspaceError: It cannot be written.
     """
@@ -46,6 +48,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     making = path.with_name(f".{path.name[:100]}.{os.getpid()}.making")
     try:
+        making.parent.mkdir(parents=True, exist_ok=True)
         with making.open("xb") as file:
             yield file
             file.flush()

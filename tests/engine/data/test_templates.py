@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data import templates
 from engine.data.templates import TemplateEndless, TemplateMissing, TemplateRefuses, load_template, many_rendered
 from engine.errors import DataError
 from tests.chat_models import FAMILIES, LATER, TEMPLATES, Family, shipped_template, write_tokenizer
@@ -100,3 +101,21 @@ def test_one_of_many_that_loops_for_ever_is_stopped_and_the_others_are_not(tmp_p
             assert good.render(CHAT)
             with pytest.raises(TemplateEndless):
                 bad.render(CHAT)
+
+
+@pytest.mark.parametrize(
+    "huge",
+    ["{{ 'a' * 3000000000 }}", "{{ 3000000000 * 'a' }}", "{{ 2 ** 99999999999 }}", "{{ 'a'.ljust(3000000000) }}"],
+)
+def test_a_text_of_gigabytes_is_refused_before_it_is_made(huge: str, tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    with pytest.raises(TemplateRefuses, match="makes something too large"):
+        load_template(folder, override=huge).render(CHAT)
+    assert load_template(folder, override="{{ '-' * 3 }}{{ 2 * 3 }}{{ 'a'.ljust(3) }}").render(CHAT) == "---6a  "
+
+
+def test_what_a_template_may_write_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "MAX_RENDERED", 20)
+    folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
+    with pytest.raises(TemplateRefuses, match=r"it writes \d+ characters"):
+        load_template(folder).render(CHAT)
