@@ -90,6 +90,7 @@ def test_nothing_is_written_over_unasked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"does not end in \.jsonl"):
         convert([source], tmp_path / "out.csv", "messages")
     with pytest.raises(WorkspaceError, match="Cannot write"):
-        convert([source], tmp_path / "missing" / "out.jsonl", "messages")
+        convert([source], source / "out.jsonl", "messages")  # a file is no folder
+    assert convert([source], tmp_path / "missing" / "out.jsonl", "messages").rows_written
     assert there.read_text() == "mine\n"
     assert convert([source], there, "messages", overwrite=True).rows_written == 1
