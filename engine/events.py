@@ -207,7 +207,7 @@ class EarlyStoppingJudged(Event):
     stops_in: int | None
     """Observations after which it would end the run if nothing changed; 0 when it has. None: no end is in sight."""
     at: str
-    """What an observation is: "evaluation" or "epoch"."""
+    """What an observation is: "evaluation", "epoch", or with warm restarts "cycle"."""
     reason: str
     """What the criterion found, in a few words with the values."""
 

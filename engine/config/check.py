@@ -345,6 +345,18 @@ def _wrong_stopping(config: RunConfig, place: Callable[[str], str]) -> Iterator[
             ("early_stopping.criterion", "early_stopping.threshold"),
             f"early_stopping.criterion: threshold needs early_stopping.threshold{place('early_stopping.criterion')}",
         )
+    options = config.trainer.get("lr_scheduler_kwargs") or {}
+    if config.training.lr_scheduler_type != "cosine_with_restarts" or not isinstance(options, dict):
+        return
+    cycles = options.get("num_cycles", 1)
+    needed = {"drop": stopping.window, "patience": stopping.patience + 1}.get(stopping.criterion, 0)
+    if stopping.armed and isinstance(cycles, int) and cycles < needed:
+        key = "early_stopping.window" if stopping.criterion == "drop" else "early_stopping.patience"
+        yield (
+            ("training.lr_scheduler_type", "trainer.lr_scheduler_kwargs", key),
+            f"{key} is {getattr(stopping, key.partition('.')[2])}, but with cosine_with_restarts one observation of "
+            f"each cycle counts, and trainer.lr_scheduler_kwargs has num_cycles {cycles}{place(key)}",
+        )
 
 
 def _needs_validation(config: RunConfig) -> Iterator[tuple[str, str]]:

@@ -58,6 +58,10 @@ stopped either, as long as it falls by `min_drop`; one that rises is. The exposu
 been seen: after e passes over the rows, in whatever order, each has been seen floor(e) times at least.
 `patience` ends the run after so many observations that did not improve on the best one by `min_drop` of it, `threshold`
 when the metric is at the value or better; both wait for the exposure too. The run then finishes as after its last step.
+
+With warm restarts (`training.lr_scheduler_type: cosine_with_restarts`, `trainer.lr_scheduler_kwargs: {num_cycles: N}`)
+the last observation of each cycle counts and no other: every cycle begins with a rise that is meant. `window` and
+`patience` are then numbers of cycles.
 """
 
 _FORGETTING = """\

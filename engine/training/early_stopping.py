@@ -20,6 +20,25 @@ _KEPT = 1000
 """Observations remembered at most: the largest window."""
 
 
+def ends_a_cycle(step: int, following: int, *, total: int, warmup: int, cycles: int) -> bool:
+    """Return whether an observation is the last one of a cycle of a schedule with warm restarts.
+
+    Equal to `transformers.get_cosine_with_hard_restarts_schedule_with_warmup`: step s is taken with the rate of s - 1.
+
+    Args:
+        step: Steps taken when it was made; the last one, `total`, ends a cycle.
+        following: Step of the next observation.
+        total: Steps of the whole schedule.
+        warmup: Of these, before the first cycle.
+        cycles: How many there are.
+    """
+
+    def cycle(of: int) -> int:
+        return cycles * max(0, of - 1 - warmup) // max(1, total - warmup)
+
+    return following > total or cycle(following) > cycle(step)
+
+
 class Drop(NamedTuple):
     """What a metric did over a window, along the line fitted to it."""
 

@@ -26,7 +26,7 @@ from engine.runs.directory import RunDirectory
 from engine.training.best import Best
 from engine.training.checkpoint_writer import rotate, write_checkpoint
 from engine.training.control import Control, Heard
-from engine.training.early_stopping import EarlyStopping, Judgement
+from engine.training.early_stopping import EarlyStopping, Judgement, ends_a_cycle
 from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
 from engine.training.reporter import Reporter
@@ -248,11 +248,33 @@ class ObservedTrainer(Trainer):
 
     def _observe_for_stopping(self, metrics: Mapping[str, float], at: str) -> None:
         stopping = self.observation.early_stopping
-        if stopping is not None and stopping.at == at and self.state.global_step > 0:
+        if stopping is not None and stopping.at == at and self.state.global_step > 0 and self._may_observe(stopping):
             judged = stopping.observe(metrics.get(stopping.metric, math.nan), float(self.state.epoch or 0.0))
             self._take_judgement(stopping, judged)
             if stopping.armed:
                 self._say_judgement(stopping, judged)
+
+    @property
+    def _num_cycles(self) -> int:
+        """Cycles of a schedule with warm restarts; 0 of any other."""
+        if self.args.lr_scheduler_type != "cosine_with_restarts":
+            return 0
+        given = self.args.lr_scheduler_kwargs
+        return int(given.get("num_cycles", 1)) if isinstance(given, dict) else 1
+
+    def _may_observe(self, stopping: EarlyStopping) -> bool:
+        """Whether this observation counts: with warm restarts the last of each cycle, for each begins with a rise."""
+        if not self._num_cycles:
+            return True
+        step, total = self.state.global_step, self.state.max_steps
+        gauge = self.observation.forgetting
+        every: Any = self.args.eval_steps if self.args.eval_strategy == "steps" else None
+        if gauge is not None and stopping.metric == FORGETTING:
+            every = gauge.settings.eval_steps
+        if stopping.at == "epoch" or not isinstance(every, int | float):
+            every = math.ceil(total / max(1e-9, float(self.state.num_train_epochs)))
+        warmup = self.args.get_warmup_steps(total)
+        return ends_a_cycle(step, step + int(every), total=total, warmup=warmup, cycles=self._num_cycles)
 
     def _take_judgement(self, stopping: EarlyStopping, judged: Judgement) -> None:
         if judged.stop and stopping.armed:
@@ -271,7 +293,7 @@ class ObservedTrainer(Trainer):
                 exposure=round(float(self.state.epoch or 0.0), 6),
                 minimum_exposure=stopping.settings.minimum_exposure,
                 stops_in=judged.stops_in,
-                at=stopping.at,
+                at="cycle" if self._num_cycles else stopping.at,
                 reason=judged.reason,
             )
         )
@@ -472,7 +494,8 @@ class ObservedTrainer(Trainer):
         stopping.armed = armed
         judged = stopping.judge()
         self._take_judgement(stopping, judged)
-        word = f"armed: watches {stopping.metric} at each {stopping.at}" if armed else "disarmed"
+        at = "end of a cycle" if self._num_cycles else stopping.at
+        word = f"armed: watches {stopping.metric} at each {at}" if armed else "disarmed"
         self.observation.control.confirm(heard, f"early stopping {word}")
         self._say_judgement(stopping, judged)
 

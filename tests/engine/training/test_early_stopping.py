@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.config.model import EarlyStoppingSection
-from engine.training.early_stopping import EarlyStopping, drop_over
+from engine.training.early_stopping import EarlyStopping, drop_over, ends_a_cycle
 
 
 def stopping(metric: str = "eval_loss", **settings: Any) -> EarlyStopping:
@@ -141,3 +141,27 @@ def test_a_noisy_loss_that_still_falls_is_hardly_ever_stopped() -> None:
 def test_without_a_validation_set_the_loss_of_training_is_watched_epoch_by_epoch() -> None:
     watch = EarlyStopping.watching(EarlyStoppingSection(), validation=False)
     assert (watch.metric, watch.at, watch.armed) == ("loss", "epoch", False)
+
+
+@pytest.mark.parametrize(
+    ("every", "counted"),
+    [
+        pytest.param(10, [40, 70, 100], id="the last before the restart, or at it"),
+        pytest.param(15, [30, 60, 90], id="between the ends"),
+        pytest.param(50, [50, 100], id="longer than a cycle"),
+    ],
+)
+def test_with_warm_restarts_the_last_observation_of_a_cycle_counts(every: int, counted: list[int]) -> None:
+    # Warm-up to 10, cycles from there to 40, 70 and 100.
+    steps = range(every, 101, every)
+    found = [one for one in steps if ends_a_cycle(one, one + every, total=100, warmup=10, cycles=3)]
+    assert found == counted
+
+
+def test_the_end_of_a_cycle_is_where_the_library_restarts() -> None:
+    from transformers.optimization import _get_cosine_with_hard_restarts_schedule_with_warmup_lr_lambda as scale
+
+    rates = [scale(step, num_warmup_steps=7, num_training_steps=97, num_cycles=4) for step in range(98)]
+    restarts = [step for step in range(8, 97) if rates[step] > rates[step - 1]]
+    ends = [one for one in range(8, 97) if ends_a_cycle(one, one + 1, total=97, warmup=7, cycles=4)]
+    assert ends == restarts

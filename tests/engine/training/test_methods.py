@@ -176,6 +176,18 @@ def test_early_stopping_ends_a_run_that_has_reached_its_value(make: Make) -> Non
     assert [event.stops_in for event in said(run, events.EarlyStoppingJudged)] == [2, 1, 0]
 
 
+def test_with_warm_restarts_early_stopping_looks_at_the_ends_of_cycles(make: Make) -> None:
+    run = make(
+        "dpo", "run", evaluation={"eval_steps": 1, "prompts": []},
+        training={"lr_scheduler_type": "cosine_with_restarts"}, trainer={"lr_scheduler_kwargs": {"num_cycles": 3}},
+        early_stopping={"armed": True, "criterion": "patience", "patience": 2},
+    )  # fmt: skip
+    train(run)
+    assert [(event.step, event.at) for event in said(run, events.EarlyStoppingJudged)] == [
+        (2, "cycle"), (4, "cycle"), (6, "cycle")
+    ]  # fmt: skip
+
+
 def test_early_stopping_is_armed_while_a_run_is_at_work(make: Make) -> None:
     from engine.training.control import CommandReader, Control
     from engine.training.reporter import Reporter
