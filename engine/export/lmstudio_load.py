@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from engine.chat.lmstudio import LMStudio, find_lmstudio
-from engine.errors import EngineError, NotFound
+from engine.errors import NotFound, NotReachable
 from engine.export.lmstudio_install import Installed
 
 _PATIENCE_SECONDS: Final = 10.0
@@ -22,12 +22,12 @@ def load_installed(installed: Installed, there: LMStudio | None = None) -> str |
         there: An LM Studio that has answered; None looks for it.
 
     Raises:
-        EngineError: It runs, and did not see the file or could not load it.
+        EngineError: It runs, and wants a key, did not see the file, or could not load it.
     """
     if there is None:
         try:
             there = find_lmstudio()
-        except EngineError:
+        except NotReachable:
             return None
     ends = time.monotonic() + _PATIENCE_SECONDS
     while True:

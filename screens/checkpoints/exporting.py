@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engine.errors import EngineError
 from engine.export.converter_fetch import ARCHIVE_BYTES
 from engine.export.gguf import Exported, export
 from engine.export.gguf_plan import Asked, Plan, plan_export
@@ -72,7 +73,9 @@ async def ask_and_export(screen: CheckpointsScreen, spec: str) -> None:
         installed = []
         for placement in placements:
             tell(f"putting {placement.name} into LM Studio", None)
-            installed.append(install(placement))
+            one = install(placement)
+            tell(f"loading {placement.name} in LM Studio", None)
+            installed.append((one, loaded(one)))
         return said(done, installed)
 
     screen.jobs.start(f"Exporting {spec}", work)
@@ -100,13 +103,26 @@ def in_sentences(plan: Plan, placements: tuple[Placement, ...]) -> Needs:
     return Needs(parts)
 
 
-def said(done: Exported, installed: list[Installed]) -> str:
-    """Return what was made."""
+def loaded(installed: Installed) -> str:
+    """Load a model where LM Studio runs, and return in a sentence how it can be asked. The file is in its place."""
+    from engine.export.lmstudio_load import load_installed
+
+    try:
+        called = load_installed(installed)
+    except EngineError as error:
+        return f"{error.message} {error.remedy}"
+    if called is None:
+        return f"`lms load {installed.name}` loads it there."
+    return f"It is loaded there: talk to it as lmstudio:{called}."
+
+
+def said(done: Exported, installed: list[tuple[Installed, str]]) -> str:
+    """Return what was made, and where it can be asked."""
     parts = []
     for file in done.files:
         larger = f", {file.fallback_tensors} of {file.num_tensors} tensors in a larger type" * bool(
             file.fallback_tensors
         )
         parts.append(f"{file.path}: {size_text(file.used_bytes)}, {file.bits_per_weight:.2f} bits a weight{larger}.")
-    parts += [f"In LM Studio as {one.name}: `lms load {one.name}`." for one in installed]
+    parts += [f"In LM Studio as {one.name}. {how}" for one, how in installed]
     return "\n".join([*parts, *done.notes])

@@ -38,6 +38,9 @@ class StandIn:
     unload_after: int | None = None
     """Unloads the model after so many pieces of an answer."""
     greets: bool = True
+    unseen: int = 0
+    """How often it lists its models before it has seen the one that was put into its folder."""
+    fails_to_load: bool = False
     origin: str = ""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -56,7 +59,7 @@ class StandIn:
                 "max_context_length": 2048,
             }
             embedding = {**entry, "id": "nomic", "type": "embeddings", "state": "not-loaded"}
-            return {"object": "list", "data": [embedding, entry]}
+            return {"object": "list", "data": [embedding, *self._seen(entry)]}
         entry = {
             "type": "llm",
             "publisher": "ftconsole",
@@ -80,7 +83,11 @@ class StandIn:
             "display_name": "Nomic",
             "quantization": None,
         }
-        return {"models": [embedding, entry]}
+        return {"models": [embedding, *self._seen(entry)]}
+
+    def _seen(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
+        self.unseen -= 1
+        return [entry] if self.unseen < 0 else []
 
 
 @contextlib.contextmanager
@@ -139,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(404, {"error": {"type": "model_not_found", "message": message}})
             return
         length = body.get("context_length", 2048)
-        if length > 2048:
+        if length > 2048 or self.state.fails_to_load:
             self._say(500, {"error": {"type": "internal_error", "message": "Failed to load model: out of memory"}})
             return
         self.state.loaded["ftconsole/tiny"] = length
