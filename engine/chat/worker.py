@@ -101,10 +101,10 @@ class Worker:
         """
         self.say({"progress": "loading the libraries"})
         import torch
-        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+        from transformers import BitsAndBytesConfig
 
         from engine.chat.batch import SharedModel
-        from engine.training.loading import pick_device
+        from engine.training.loading import pick_device, pretrained
 
         base = self.base
         device = pick_device(base["device"])
@@ -122,14 +122,8 @@ class Worker:
             arguments["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
         if device.type != "cpu":
             arguments["device_map"] = {"": device}  # straight to the device: half the memory of the host
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                base["source"], trust_remote_code=base["trust_remote_code"], **arguments
-            ).eval()
-        except (OSError, ValueError) as error:
-            from engine.training.loading import unusable
-
-            raise unusable(error, base["label"]) from error
+        trusted = base["trust_remote_code"]
+        model = pretrained(base["source"], base["label"], trust_remote_code=trusted, **arguments).eval()
         self.ends = _ends_of(model)
         self.shared = SharedModel(model)
         self.since = time.monotonic()

@@ -5,33 +5,20 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from peft import PeftModel, get_peft_model_state_dict
-from transformers import AutoModelForCausalLM
 
 from engine.adapters import PREFIX, Adapter, AdapterUnusable, read_adapter
-from engine.errors import CheckpointError, EngineError, NotFound
+from engine.errors import CheckpointError
+from engine.export.parts import Parts
+from engine.training.loading import pretrained
 from engine.weights import Tensor
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a model is made of. From `engine.spec.LocalModel`, as JSON between processes."""
-
-    source: str
-    """Folder or Hub name of the base, or of a full model."""
-    commit: str | None
-    """Of a Hub model."""
-    adapter: str | None
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
 
 
 def load_base(parts: Parts, dtype: torch.dtype | str = "auto") -> Any:
@@ -39,21 +26,21 @@ def load_base(parts: Parts, dtype: torch.dtype | str = "auto") -> Any:
 
     Raises:
         NotFound: It cannot be loaded.
+        ModelUnusable: It brings code of its own that was not allowed.
         CheckpointError: Weights are missing from it, or it is stored quantised.
     """
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    try:
-        model, said = AutoModelForCausalLM.from_pretrained(
-            parts.source,
-            revision=parts.commit,
-            dtype=dtype,
-            trust_remote_code=parts.trust_remote_code,
-            use_safetensors=None if parts.allow_pickle else True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise _explained(error, parts) from error
+    model, said = pretrained(
+        parts.source,
+        parts.source,
+        allow="Only a run with model.trust_remote_code: true is merged with it.",
+        revision=parts.commit,
+        dtype=dtype,
+        trust_remote_code=parts.trust_remote_code,
+        use_safetensors=None if parts.allow_pickle else True,
+        output_loading_info=True,
+    )
     if getattr(model, "hf_quantizer", None) is not None or hasattr(model.config, "quantization_config"):
         raise CheckpointError(
             f"The base {parts.source} is stored quantised, so there is no full precision to merge into.",
@@ -120,17 +107,3 @@ def _prove_all_there(model: Any, saved: Mapping[str, Tensor], folder: Path) -> N
             f"The adapter {folder.name} has {len(have)} matrices and this base takes {len(wanted)} of such an adapter.",
             remedy="Name the base it was trained on with --base.",
         )
-
-
-def _explained(error: Exception, parts: Parts) -> EngineError:
-    said = str(error)
-    if "trust_remote_code" in said:
-        return NotFound(
-            f"{parts.source} brings Python code of its own, which is not run unless its run was told to.",
-            remedy="Only a run with model.trust_remote_code: true is merged with it.",
-        )
-    first = (said.strip().splitlines() or [type(error).__name__])[0][:300]
-    return NotFound(
-        f"The model {parts.source} cannot be loaded: {first}",
-        remedy="Check that its files are whole; for a Hub model log in with `hf auth login` if it is gated.",
-    )

@@ -231,7 +231,7 @@ def merge(plan: MergePlan, *, replace: bool = False, tell: Tell = silent, cancel
 
 
 def parts_of(model: LocalModel, base: ModelSource, allow_pickle: bool = False) -> dict[str, Any]:
-    """Return the fields of `engine.export.loading.Parts`."""
+    """Return the fields of `engine.export.parts.Parts`."""
     return {
         "source": base.source,
         "commit": (base.fingerprint or base.revision) if base.kind == "hub" else None,

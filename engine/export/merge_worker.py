@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CheckpointError, EngineError
 from engine.export.beside import beside, put, writing
 from engine.export.carried import carry, sizes
+from engine.export.parts import Parts
 from engine.export.progress import Progress, Tell, answer
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def work(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     with beside(target) as folder:
         tell(Progress("loading the libraries"))
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        from engine.export.loading import Parts
 
         parts = Parts(**request["parts"])
         made = folder / "model"
@@ -99,7 +99,7 @@ def merge_weights(parts: Any, made: Path, dtype: str, tell: Tell, *, max_shard_s
     """Write the merged weights and their config.json.
 
     Args:
-        parts: `engine.export.loading.Parts` with an adapter.
+        parts: `engine.export.parts.Parts` with an adapter.
         made: Folder, empty.
         dtype: What the weights are cast to, once.
         tell: Told how far it is.
@@ -251,7 +251,7 @@ class _Reference:
 
         from engine.data.templates import load_template
         from engine.export.difference import Meter
-        from engine.export.loading import Parts, load_base
+        from engine.export.loading import load_base
         from engine.export.torch_form import TorchForm
 
         tell(Progress("verifying", 0, len(PROMPTS), "prompts"))

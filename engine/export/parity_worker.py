@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import UsageError
 from engine.export.difference import Meter
 from engine.export.merge_worker import without_bitsandbytes
+from engine.export.parts import Parts
 from engine.export.progress import Progress, Tell, answer
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _torch(request: dict[str, Any]) -> TorchForm:
     import torch
 
     from engine.data.templates import load_template
-    from engine.export.loading import Parts, load_base, put_on
+    from engine.export.loading import load_base, put_on
     from engine.export.torch_form import TorchForm
 
     parts = Parts(**request["parts"])

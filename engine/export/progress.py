@@ -6,6 +6,8 @@ Who asks calls `run`; the module that does the work calls `answer` from its `mai
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -78,7 +80,8 @@ def run(
         tell: Called with every progress.
         cancelled: Asked twenty times a second; True ends the process and whatever it has started.
         environment: Added to this process's own.
-        log: File for what it and its libraries print; None for one that is gone afterwards.
+        log: File for what it and its libraries print, of which a copy stays when it fails; None for one that is gone
+            afterwards.
 
     Raises:
         WorkCancelled: `cancelled` returned True.
@@ -151,4 +154,16 @@ def explained(error: Exception, what: str) -> EngineError:
 
 
 def _remedy(log: Path | None) -> str:
-    return f"What it printed is in {log}." if log is not None else "Try again; nothing was left under the final name."
+    said = "Nothing was left under the final name."
+    return f"What it printed is in {_kept(log)}. {said}" if log is not None else f"Try again. {said}"
+
+
+def _kept(log: Path) -> Path:
+    """Return where a log can be read: the folder it is in goes with what has failed."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ftconsole" / "export.log"
+    try:
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(log, kept)
+    except OSError:
+        return log
+    return kept

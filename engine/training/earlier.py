@@ -17,6 +17,7 @@ from engine.data.rows import read_rows
 from engine.export.beside import beside, put, writing
 from engine.export.carried import carry
 from engine.export.merge_worker import merge_weights
+from engine.export.parts import Parts
 from engine.export.progress import Progress
 from engine.launch.continuing import replayed_rows
 from engine.runs import promotion, shelf
@@ -74,8 +75,6 @@ def merged_base(
         DiskFull, WorkspaceError: It cannot be written.
         EngineError: Base or adapter cannot be loaded.
     """
-    from engine.export.loading import Parts
-
     target = run.base
     if (target / "config.json").is_file():
         _record(run, provenance)

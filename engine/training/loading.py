@@ -1,9 +1,10 @@
-"""Model and tokenizer, loaded as the configuration says and nothing else."""
+"""Models and tokenizers, loaded as they are asked for and nothing else: to train, to be asked, to be merged."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from engine.config.arguments import model_arguments, quantization_arguments
 from engine.config.resolved import ResolvedConfig
 from engine.errors import EngineError, NotFound
+
+ALLOW = "Read that code; if you trust it, set model.trust_remote_code: true."
 
 
 class ModelUnusable(EngineError):
@@ -76,17 +79,13 @@ def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit:
         chat_template=named.chat_template,
         trust_remote_code=named.trust_remote_code,
     )
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            quantization_config=quantization,
-            device_map={"": device} if quantization is not None else None,
-            **arguments,
-        )
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            raise  # nothing is wrong with the model: the worker calls it by its name
-        raise unusable(error, named.name) from error
+    model = pretrained(
+        source,
+        named.name,
+        quantization_config=quantization,
+        device_map={"": device} if quantization is not None else None,
+        **arguments,
+    )
     if quantization is None:
         model.to(device)
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
@@ -119,19 +118,40 @@ def load_for_inference(asked: Mapping[str, Any]) -> tuple[Any, Any]:
     )
     # What it was trained in is nearly always bfloat16; on CPU that is slower than float32 and rounds.
     dtype = torch.float32 if device.type == "cpu" else "auto"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base["source"], revision=revision, dtype=dtype, trust_remote_code=trusted
-        ).to(device)
-        if asked["adapter"] is not None:
-            from peft import PeftModel  # four seconds, and a full model needs none
+    model = pretrained(base["source"], label, revision=revision, dtype=dtype, trust_remote_code=trusted).to(device)
+    if asked["adapter"] is not None:
+        from peft import PeftModel  # four seconds, and a full model needs none
 
+        with _in_words(label):
             model = PeftModel.from_pretrained(model, asked["adapter"])
+    return model.eval(), tokenizer
+
+
+def pretrained(source: str, name: str, *, allow: str = ALLOW, **arguments: Any) -> Any:
+    """Return what `AutoModelForCausalLM.from_pretrained` does: whoever loads a model begins here.
+
+    Args:
+        source: A local folder, or a Hub name.
+        name: What the user calls it.
+        allow: How code that the model brings is allowed, in a sentence.
+        arguments: Of `from_pretrained`: type, device, quantisation are the caller's business.
+
+    Raises:
+        NotFound: The model is neither on this machine nor reachable.
+        ModelUnusable: It needs code of its own that was not allowed.
+    """
+    with _in_words(name, allow):
+        return AutoModelForCausalLM.from_pretrained(source, **arguments)
+
+
+@contextlib.contextmanager
+def _in_words(name: str, allow: str = ALLOW) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            raise
-        raise unusable(error, label) from error
-    return model.eval(), tokenizer
+            raise  # nothing is wrong with the model: the worker calls it by its name
+        raise unusable(error, name, allow) from error
 
 
 def with_adapter(model: Any, folder: Path, *, beside: dict[str, Any] | None = None) -> Any:
@@ -182,10 +202,8 @@ def load_tokenizer(
         NotFound: It is neither on this machine nor reachable.
         ModelUnusable: It has no chat template and none is given, or needs code of its own that was not allowed.
     """
-    try:
+    with _in_words(name or source):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise unusable(error, name or source) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if tokenizer.chat_template is None:
@@ -198,13 +216,13 @@ def load_tokenizer(
     return tokenizer
 
 
-def unusable(error: Exception, name: str) -> EngineError:
+def unusable(error: Exception, name: str, allow: str = ALLOW) -> EngineError:
     """Return what it means that transformers cannot load a model or a tokenizer."""
     said = str(error)
     if "trust_remote_code" in said:
         return ModelUnusable(
             f"{name} brings Python code of its own, which is not run unless you allow it.",
-            remedy="Read that code; if you trust it, set model.trust_remote_code: true.",
+            remedy=allow,
         )
     first = said.strip().splitlines()[0][:300] if said.strip() else type(error).__name__
     return NotFound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -59,3 +60,17 @@ def test_every_end_has_its_sentence(module: Callable[[str], str], body: str, kin
     with pytest.raises(kind, match=said) as error:
         run(module(body), {}, what="The work")
     assert type(error.value) is kind
+
+
+def test_what_it_printed_can_be_read_after_its_folder_is_gone(
+    module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    log = tmp_path / "partial" / "log"
+    log.parent.mkdir()
+    with pytest.raises(WorkFailed) as failed:
+        run(module("sys.stderr.write('why\\n'); os._exit(7)"), {}, what="The work", log=log)
+    shutil.rmtree(log.parent)
+    kept = tmp_path / "cache" / "ftconsole" / "export.log"
+    assert str(kept) in failed.value.remedy
+    assert kept.read_text() == "why\n"
