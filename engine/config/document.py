@@ -41,6 +41,43 @@ training:
 """
 
 
+_STAGES = """\
+## stages
+
+One run may have several stages: SFT, then DPO on its result, or any list of methods.
+
+```yaml
+model:
+  name: Qwen/Qwen2.5-1.5B-Instruct
+stages:
+  - data:
+      train: answers.jsonl
+  - method:
+      name: dpo
+    data:
+      train: pairs.jsonl
+    training:
+      learning_rate: 5e-6
+```
+
+- An entry has sections of settings, and may have a `name` (else it is called like its method) and a `preset`; a
+  method alone (`- dpo`) is one too. What it sets goes over what stands outside, which is for all stages. What a file
+  writes goes over what any preset says.
+- `model`, `lora` and `launch` stand outside: a run has one model, one adapter and one process. What stands outside
+  for a method (`dpo:`) is for the stages of that method.
+- Below a preset with stages, an entry goes over the preset's of the same name; one that says neither name nor method
+  over the one at its place.
+- `--set data.limit=100` is for all stages, `--set stages.dpo.data.train=pairs.jsonl` for one (or `stages.2.`).
+- Automatic values are decided for each stage from its own rows, those of `lora` from the first stage's. The data of
+  all stages is checked before the first begins.
+- Each stage begins with the adapter that the one before ended with, after its last step, with a new optimizer and
+  schedule. `dpo.reference` and `kto.reference` say whether it is compared with that or with the base; `npo` and
+  `unlearning.retain_loss: kl` can only be the first.
+- Early stopping ends its stage, and the next begins; a retain floor and the alarm of forgetting end the run. `best/`,
+  `final/` and `saving.promote` are the last stage's; what the others ended with is `stages/NAME/`, `RUN@NAME` for
+  every command. Held-out questions are those of all stages, asked before the first and after the last.
+"""
+
 _EARLY_STOPPING = """\
 Let y(1) ... y(w) be the newest `window` observations of the metric, oldest first, with the sign turned where high
 values are good. A straight line a + b i is fitted to them by least squares; s is the standard deviation of what it
@@ -84,7 +121,7 @@ then; the checkpoints of before are there.
 
 def document() -> str:
     """Return the text of `docs/configuration.md`."""
-    parts = [_HEAD, _presets()]
+    parts = [_HEAD, _presets(), _STAGES]
     for section in sections():
         rows = [setting for setting in settings().values() if setting.section == section]
         parts.append(f"## {section}\n\n{section_help(section)}\n")

@@ -11,8 +11,11 @@ from typing import Any
 from engine.config import trainer_options
 from engine.config.declaration import TRAINER
 from engine.config.load import PRESET
+from engine.config.methods import METHODS
 from engine.config.model import RunConfig
 from engine.config.presets import presets
+from engine.config.stages import MOST_STAGES, SHARED
+from engine.config.yaml_text import STAGES
 
 
 def json_schema() -> dict[str, Any]:
@@ -35,6 +38,23 @@ def json_schema() -> dict[str, Any]:
     # One path may stand for a list of one, and validation sets have three forms: the model takes them all.
     data["train"] = _also(data["train"], {"type": "string"})
     data["validation"] = _also(data["validation"], {"type": ["string", "array", "null"]})
+    own = [name for name in schema["properties"] if name not in (PRESET, *SHARED)]
+    entry = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$", "description": "Of the stage."},
+            PRESET: schema["properties"][PRESET],
+            **{name: schema["properties"][name] for name in own},
+        },
+    }
+    schema["properties"][STAGES] = {
+        "description": "Stages of one run, each over the settings outside of it.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST_STAGES,
+        "items": {"anyOf": [{"enum": list(METHODS)}, entry]},
+    }
     return schema
 
 

@@ -28,6 +28,7 @@ from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
 from engine.training import behaviour, earlier, loading
+from engine.training.ahead import prepare_ahead
 from engine.training.best import Best
 from engine.training.building import build_trainer
 from engine.training.control import Control
@@ -134,6 +135,13 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     if new:  # a resume has been told, by `changes_since`, and told to go on
         _warn_of_changed_files(all_data, reporter)
         _refuse_wasted(whole, all_data)
+        for name, part in whole.stages[1:]:
+            reporter.enter("preparing", f"the rows of stage {name}")
+            own = all_data.of_stage(name)
+            splits = [_read_split("train", own, part.config, limit=part.config.data.limit)]
+            splits[0].rows += earlier.replay(part.config, own, len(splits[0].rows))
+            splits += [_read_split(split, own, part.config) for split in own.validation_sets()]
+            prepare_ahead(run, part, name, splits, loaded.tokenizer, lambda: control.hear_before_training(0))
     train = _read_split("train", provenance, config, limit=config.data.limit)
     train.rows += earlier.replay(config, provenance, len(train.rows))
     validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]

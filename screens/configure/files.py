@@ -7,12 +7,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.config.load import GivenConfig, load, preset
 from engine.config.resolved import ResolvedConfig
-from engine.config.yaml_text import MAX_BYTES, read_file
+from engine.config.stages import SHARED
+from engine.config.yaml_text import MAX_BYTES, STAGES, read_file
 from engine.errors import EngineError, NotFound, UsageError
 from engine.journal import write_error
 from engine.runs.directory import RunDirectory
@@ -136,12 +138,22 @@ def from_run(workspace: Path, name: str) -> Draft:
         NotFound, ConfigError: There is no such run, or its settings cannot be read.
     """
     resolved = _resolved_of(workspace, name)
+    kept = _written(resolved)
+    stages = [{"name": called, **_written(stage)} for called, stage in resolved.stages]
+    if stages:
+        own = [{section: found for section, found in stage.items() if section not in SHARED} for stage in stages]
+        kept = {section: found for section, found in kept.items() if section in SHARED} | {STAGES: own}
+    return Draft(write(kept), about=f"from run {name}")
+
+
+def _written(resolved: ResolvedConfig) -> dict[str, Any]:
+    """Return what somebody wrote of a configuration, or a preset did, by section."""
     kept: dict[str, Any] = {}
-    for key, value, source in resolved.values():
+    for key, value, source in replace(resolved, stages=()).values():
         if source.kind in ("given", "preset"):
             section, _, field = key.partition(".")
             kept.setdefault(section, {})[field] = value
-    return Draft(write(kept), about=f"from run {name}")
+    return kept
 
 
 def continuing(workspace: Path, spec: str) -> Draft:

@@ -686,6 +686,9 @@ class ConfigureScreen(ConsoleScreen):
 
     def _headline(self, reading: Reading) -> str:
         parts = [plain(self.draft.name, limit=60) + (", not saved" if self.draft.changed else "")]
+        if reading.given.stages:
+            names = ", ".join(name for name, _ in reading.given.parts())
+            parts.append(f"stages {plain(names, limit=80)}: see the text")
         if self.others is not None:
             parts.append(
                 f"{sum(isinstance(row, Field) for row in self._rows)} differ from {plain(self.other_name, limit=40)}"

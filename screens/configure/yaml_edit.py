@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.config.declaration import TRAINER, sections
 from engine.config.load import PRESET
-from engine.config.yaml_text import Entry, read_mapping, write_value
+from engine.config.yaml_text import STAGES, Entry, read_mapping, write_value
 from engine.errors import ConfigError
 
 _LINE_WIDTH = 88
@@ -62,8 +62,18 @@ def write(data: Mapping[str, Any]) -> str:
     """Return a configuration as text: sections, and values that stand outside of any."""
     lines: list[str] = []
     for section, value in data.items():
-        lines += _section_lines(section, value)
+        if section == STAGES and isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            lines.append(f"{section}:")
+            lines += [line for one in value for line in _stage_lines(one)]
+        else:
+            lines += _section_lines(section, value)
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
+    """Return an entry of the list: its sections, indented below a dash."""
+    lines = [line for name, value in stage.items() for line in _section_lines(name, value)] or ["{}"]
+    return [f"  - {lines[0]}", *(f"    {line}" for line in lines[1:])]
 
 
 def _proven(text: str | None, wanted: Mapping[str, Any]) -> str:
@@ -87,12 +97,16 @@ def _entries(text: str) -> dict[str, Entry]:
 
 
 def _data(entries: Mapping[str, Entry]) -> dict[str, Any]:
-    return {
-        section: {name: inner.value for name, inner in entry.value.items()}
-        if isinstance(entry.value, dict)
-        else entry.value
-        for section, entry in entries.items()
-    }
+    return {section: _plain(entry) for section, entry in entries.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return data without where it stands; a list of stages has that in each of its entries."""
+    if isinstance(value, Entry):
+        return _plain(value.value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _with(text: str, entries: Mapping[str, Entry], section: str, name: str, value: Any) -> str | None:

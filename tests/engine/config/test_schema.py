@@ -11,7 +11,7 @@ from engine.config.trainer_options import options
 
 def test_the_schema_has_every_section_and_the_preset() -> None:
     schema = json_schema()
-    assert schema["properties"].keys() == {*sections(), "trainer", "preset"}
+    assert schema["properties"].keys() == {*sections(), "trainer", "preset", "stages"}
     assert schema["additionalProperties"] is False
     assert schema["properties"]["trainer"]["properties"].keys() == options().keys()
 

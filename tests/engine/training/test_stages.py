@@ -140,6 +140,16 @@ def test_the_second_stage_is_compared_with_the_result_of_the_first(finished: Run
     assert checkpoints.find_checkpoint(finished, "8").metadata["reference"] == "the result of stage sft"
 
 
+def test_the_rows_of_later_stages_are_prepared_before_the_first_begins(finished: RunDirectory) -> None:
+    said_so = [
+        (event.stage, event.detail) if isinstance(event, events.StageChanged) else type(event).__name__
+        for event in (record.event for record in read_records(finished))
+        if isinstance(event, events.StageChanged | events.TrainingStarted)
+    ]
+    assert said_so.index(("preparing", "the rows of stage dpo")) < said_so.index("TrainingStarted")
+    assert ("preparing", "12 rows, as prepared before") in said_so
+
+
 def test_every_checkpoint_says_of_which_stage_it_is(finished: RunDirectory) -> None:
     entries = {entry.name: entry for entry in read_run(finished).checkpoints}
     assert {name: entry.stage for name, entry in entries.items()} == {
