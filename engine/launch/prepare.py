@@ -21,7 +21,7 @@ from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.stages import is_shared
 from engine.config.yaml_text import read_file
-from engine.data.rows import Row, check_file, read_rows
+from engine.data.rows import Row, check_file, read_rows, recognise_file
 from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, WorkspaceError
 from engine.hardware.devices import best_device
 from engine.hardware.machine import Room, room
@@ -339,8 +339,11 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
     )
     _require_suite(config, data)
     method = method_of(config)
-    num_examples = sum(min(f.rows, limit or f.rows) for f in data if f.role == "train")
-    num_examples += replayed_rows(config.data.replay, num_examples, sum(f.rows for f in data if f.role == "replay"))
+    num_rows = sum(min(f.rows, limit or f.rows) for f in data if f.role == "train")
+    replayed = replayed_rows(config.data.replay, num_rows, sum(f.rows for f in data if f.role == "replay"))
+    num_examples = num_rows + replayed
+    if config.method.name == "kto":
+        num_examples += _second_answers(config, data, replayed)
     types_to_learn = _trained_types(data, config) if method.needs else None
     if types_to_learn is not None:
         _require_types(config, types_to_learn)
@@ -362,6 +365,26 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         free_bytes=there.free_bytes,
         needed_bytes=_predictor(model, entry, there),
     )
+
+
+def _second_answers(config: RunConfig, data: list[DataFile], replayed: int) -> int:
+    """Return how many more answers there are than rows: KTO learns two of each preference pair."""
+    found, earlier = 0, [0, 0]
+    for file in data:
+        if file.role not in ("train", "replay"):
+            continue
+        pairs = _holds_pairs(file.path, file.sha256, tuple(config.data.mapping.items()))
+        if file.role == "train":
+            found += min(file.rows, config.data.limit or file.rows) if pairs else 0
+        else:
+            earlier = [earlier[0] + (file.rows if pairs else 0), earlier[1] + file.rows]
+    return found + (round(replayed * earlier[0] / earlier[1]) if earlier[1] else 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _holds_pairs(path: str, _sha256: str, mapping: tuple[tuple[str, str], ...]) -> bool:
+    """Remembered by the hash of the file: a form settles at every key."""
+    return recognise_file(Path(path), dict(mapping)).kind == "preference"
 
 
 class _TrainedTypes(NamedTuple):

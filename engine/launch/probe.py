@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.arguments import device_environment
+from engine.config.methods import sequences_per_row
 from engine.config.model import settled
 from engine.errors import EngineError, WorkerFailed
 from engine.hardware import measured
@@ -155,7 +156,7 @@ def remember(found: Probed, given: Settled, shape: ModelShape, *, now: float) ->
     config = given.resolved.config
     for trial in found.trials:
         if trial.fits and found.context_bytes:
-            batch = Batch(trial.rows, trial.length, trial.trained_share)
+            batch = Batch(trial.rows * sequences_per_row(config), trial.length, trial.trained_share)
             measured.remember(
                 config,
                 estimate(config, shape, kind=found.room.kind, batch=batch),

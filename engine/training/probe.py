@@ -151,24 +151,14 @@ class _Probe:
         from trl import SFTConfig
 
         from engine.config.arguments import sft_arguments
+        from engine.config.methods import method_of
         from engine.training.splits import Split
 
-        arguments = sft_arguments(self.resolved, Path(self.folder.name))
-        arguments.pop("model_init_kwargs")
-        arguments |= {
-            "per_device_train_batch_size": rows,
-            "gradient_accumulation_steps": 1,
-            "max_steps": _STEPS,
-            "eval_strategy": "no",
-            "report_to": "none",
-            "logging_steps": 1,
-            "dataloader_num_workers": 0,
-            "train_sampling_strategy": "sequential",
-            "shuffle_dataset": False,
-        }
-        arguments.pop("dataloader_prefetch_factor", None)
-        if max_length:
-            arguments["max_length"] = max_length
+        method = method_of(self.resolved.config)
+        if method.trainer != "sft" or method.pushes_away:
+            return self._trainer_of_method(rows, max_length)
+        arguments = self._shortened(sft_arguments(self.resolved, Path(self.folder.name)), rows, max_length)
+        arguments["shuffle_dataset"] = False
         config = SFTConfig(**arguments)
         copies = self.rows
         if config.packing:  # enough to fill the sequences
@@ -183,24 +173,92 @@ class _Probe:
         )
         prepared = trainer.train_dataset
         if not len(prepared):
-            raise NothingToLearn(
-                f"No token of an answer is left within data.max_length {config.max_length}, so there is nothing to "
-                "try.",
-                remedy="Set data.max_length higher, or shorten the questions.",
-            )
+            raise _nothing_left(config.max_length)
         lengths = [len(ids) for ids in prepared["input_ids"]]
         longest = sorted(range(len(lengths)), key=lambda n: -lengths[n])
         # The longest `rows` rows, again in the next step; where there are fewer, some twice.
         chosen = [longest[n % len(longest)] for n in range(rows)]
         trainer.train_dataset = prepared.select(chosen * _STEPS)
-        if config.fp16:
+        self._widened(trainer)
+        return trainer
+
+    def _trainer_of_method(self, rows: int, max_length: int) -> Any:
+        """Return a trainer of pairs or of unlearning: its own loss, what it sees of the reference, its own batches."""
+        from peft import LoraConfig, PeftModel
+
+        from engine.config.arguments import trainer_arguments
+        from engine.runs.directory import RunDirectory
+        from engine.training.control import CommandReader, Control
+        from engine.training.method import training_method
+        from engine.training.observed import Observation
+        from engine.training.reporter import Reporter
+        from engine.training.splits import Split
+
+        config, folder = self.resolved.config, Path(self.folder.name)
+        method = training_method(config)
+        arguments = self._shortened(trainer_arguments(self.resolved, folder), rows, max_length)
+        split = Split("train", self._longest_by_tokens(rows), [])
+        method.arrange(split)
+        trainer = method.trainer_class(
+            model=self.model,
+            args=method.arguments_class(**arguments),
+            train_dataset=method.dataset(split.rows),
+            processing_class=self.tokenizer,
+            peft_config=None if isinstance(self.model, PeftModel) else LoraConfig(**self.peft),
+            **method.trainer_arguments,
+        )
+        if not len(trainer.train_dataset):
+            raise _nothing_left(trainer.args.max_length)
+        trainer.take_prepared(split.rows)
+        reporter = Reporter(folder / "events.jsonl")
+        control = Control(CommandReader(folder / "commands.jsonl"), reporter)
+        trainer.observe(Observation(RunDirectory(folder), "", reporter, control))
+        self._widened(trainer)
+        return trainer
+
+    def _longest_by_tokens(self, rows: int) -> list[Any]:
+        """Return as many rows as two steps take, the longest of each kind again and again."""
+
+        def tokens(row: Any) -> int:
+            answers = [row.completion, *([row.rejected] if row.rejected else [])]
+            texts = [self.tokenizer.apply_chat_template([*row.prompt, *one], tokenize=False) for one in answers]
+            return max(len(self.tokenizer(text)["input_ids"]) for text in texts)
+
+        ordered = sorted((row for row in self.rows if row.prompt), key=tokens, reverse=True)
+        kinds = [[row for row in ordered if row.dataset_type == kind] for kind in ("unlearn", "retain")]
+        kinds = kinds if any(kinds) else [ordered]
+        return [kind[:rows][place % len(kind[:rows])] for kind in kinds if kind for place in range(rows * _STEPS)]
+
+    def _shortened(self, arguments: dict[str, Any], rows: int, max_length: int) -> dict[str, Any]:
+        """Return the arguments of a run as those of two steps with so many rows."""
+        arguments = {
+            **arguments,
+            "per_device_train_batch_size": rows,
+            "gradient_accumulation_steps": 1,
+            "max_steps": _STEPS,
+            "eval_strategy": "no",
+            "report_to": "none",
+            "logging_steps": 1,
+            "dataloader_num_workers": 0,
+            "train_sampling_strategy": "sequential",
+        }
+        for name in ("model_init_kwargs", "dataloader_prefetch_factor"):
+            arguments.pop(name, None)
+        if max_length:
+            arguments["max_length"] = max_length
+        return arguments
+
+    @staticmethod
+    def _widened(trainer: Any) -> None:
+        if trainer.args.fp16:
             for parameter in trainer.model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
-        return trainer
 
     def _measure(self, trainer: Any, rows: int) -> dict[str, Any]:
         from transformers import TrainerCallback
+
+        from engine.config.methods import sequences_per_row
 
         ends: list[float] = []
         shapes: list[tuple[int, int]] = []
@@ -214,7 +272,8 @@ class _Probe:
         def seen(features: Any) -> Any:
             batch = collate(features)
             shapes.append(tuple(batch["input_ids"].shape))
-            self.trained_share = float((batch["labels"] != -100).float().mean())
+            trained = batch["completion_mask"] if "completion_mask" in batch else batch["labels"] != -100
+            self.trained_share = float(trained.float().mean())
             return batch
 
         trainer.data_collator = seen
@@ -236,7 +295,7 @@ class _Probe:
         return {
             "rows": rows,
             "fits": True,
-            "length": number // rows,
+            "length": number // (rows * sequences_per_row(self.resolved.config)),
             "trained_share": round(self.trained_share, 4),
             "context_bytes": self.context_bytes,
             "peak_bytes": peak + (self.context_bytes if self.device.type == "cuda" else 0),
@@ -279,10 +338,26 @@ def _longest_rows(files: list[dict[str, Any]]) -> list[Any]:
             for row in read_rows(Path(file["path"]), limit=file["limit"], mapping=file["mapping"]):
                 if isinstance(row, Row):
                     number += 1
-                    characters = sum(len(message["content"]) for message in (*row.prompt, *row.completion))
-                    yield characters, -number, row
+                    answers = [sum(len(turn["content"]) for turn in one) for one in (row.completion, row.rejected)]
+                    yield sum(len(turn["content"]) for turn in row.prompt) + max(answers), -number, row
 
-    return [replace(row, metadata={}) for _, _, row in heapq.nlargest(_CANDIDATES, rows())]
+    longest: dict[str | None, list[tuple[int, int, Row]]] = {}
+    for item in rows():  # of each kind: the longest rows to unlearn are rarely the longest
+        kept = longest.setdefault(item[2].dataset_type, [])
+        heapq.heappush(kept, item) if len(kept) < _CANDIDATES else heapq.heappushpop(kept, item)
+    found = [item for kept in longest.values() for item in kept]
+    return [_without_metadata(row) for _, _, row in sorted(found, reverse=True)]
+
+
+def _without_metadata(row: Any) -> Any:
+    return replace(row, metadata={"dataset_type": row.dataset_type} if row.dataset_type is not None else {})
+
+
+def _nothing_left(max_length: object) -> NothingToLearn:
+    return NothingToLearn(
+        f"No token of an answer is left within data.max_length {max_length}, so there is nothing to try.",
+        remedy="Set data.max_length higher, or shorten the questions.",
+    )
 
 
 def _bytes_of(tensors: Any) -> int:

@@ -82,7 +82,7 @@ def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
             output.out(f"  {rows}{cut}: does not fit", style="error")
             continue
         speed = f", {trial.tokens_per_second:,.0f} tokens/s" if trial.tokens_per_second else ""
-        predicted = predict(told.largest, told.shape, _batch(trial), corrected=False).total_bytes
+        predicted = predict(told.largest, told.shape, _batch(trial, told.largest), corrected=False).total_bytes
         off = (predicted - trial.peak_bytes) / trial.peak_bytes
         output.out(
             f"  {rows} x {trial.length} tokens: {size_text(trial.peak_bytes)} at the peak{speed} "
@@ -114,10 +114,11 @@ def _style(fits: bool | None) -> str:
     return "" if fits is None else "good" if fits else "error"
 
 
-def _batch(trial: Any) -> Any:
+def _batch(trial: Any, given: Settled) -> Any:
+    from engine.config.methods import sequences_per_row
     from engine.hardware.memory import Batch
 
-    return Batch(trial.rows, trial.length, trial.trained_share)
+    return Batch(trial.rows * sequences_per_row(given.resolved.config), trial.length, trial.trained_share)
 
 
 def _object(settled: Settled, told: Forecast, found: Probed | None) -> dict[str, Any]:

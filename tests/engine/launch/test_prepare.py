@@ -37,6 +37,14 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
     assert settle(Workspace(tmp_path), given, known=known).facts.num_train_examples == 4
 
 
+def test_a_preference_pair_is_two_answers_for_kto(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}\n' * 20)
+    (tmp_path / "marked.jsonl").write_text('{"prompt": "Hi", "completion": "Hello.", "label": true}\n' * 3)
+    for method, files, answers in (("kto", "pairs.jsonl, marked.jsonl", 43), ("dpo", "pairs.jsonl", 20)):
+        given = loads(f"data: {{train: [{files}]}}\nmethod: {{name: {method}}}", "run.yaml")
+        assert settle(Workspace(tmp_path), given).facts.num_train_examples == answers
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
