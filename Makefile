@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt
 # Tests on all cores; 1 worker is `make test JOBS=0`.
 JOBS ?= auto
+# A file stays with one worker: what its tests share, a trained model or a server, is made once.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 help:
 	@sed -n 's/^# //p' Makefile | head -5
@@ -50,11 +52,11 @@ contracts: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports --cache-dir .cache/import-linter
 
 test: check
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(PYTEST)
 
 # Draw the snapshots anew; look at each picture before committing it.
 snapshots: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -n $(JOBS) tests/tui tests/screens --snapshot-update
+	@$(PYTEST) tests/tui tests/screens --snapshot-update
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

@@ -26,7 +26,8 @@ SECONDS = 60
 """Of each answer."""
 TURNS = 200
 _IDLE_PERCENT = 5
-_SETTLING = 4.0
+_SETTLING = 10.0
+"""Until what an answer needs once is there: in the first seconds 2 MB are allocated that never grow again."""
 
 
 @contextlib.contextmanager
