@@ -28,7 +28,8 @@ def row_rows(view: str, entry: Entry, width: int) -> list[Told]:
     if entry.row is None:
         return told([[("The line is blank; training passes it over.", "m")]])
     if isinstance(entry.row, Problem):
-        why = wrapped([("! ", "w"), (f"This line is no example: {plain(entry.row.reason)}", "w")], width)
+        said = "It is not shown, and trained on all the same" if entry.line.truncated else "This line is no example"
+        why = wrapped([("! ", "w"), (f"{said}: {plain(entry.row.reason)}", "w")], width)
         return told([*why, [], *raw_rows(entry.line.text, width, truncated=entry.line.truncated)])
     return told(message_rows(entry.row, width))
 

@@ -99,7 +99,8 @@ def take_over(
         return 0
     if target is None:
         output.out(text, end="")
-    output.note(f"{found.tool}: {len(found.taken)} settings taken over, {len(found.left)} keys without a counterpart.")
+    left = f"{len(found.left)} key{'' if len(found.left) == 1 else 's'}"
+    output.note(f"{found.tool}: {len(found.taken)} settings taken over, {left} without a counterpart.")
     for one in found.left:
         output.note(f"  line {one.line}: {plain(one.name)}: {_short(one.value)} - {plain(one.reason)}", style="warning")
     if target is not None:
