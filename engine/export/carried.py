@@ -28,6 +28,14 @@ _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken
 _ALSO = ("generation_config.json", "preprocessor_config.json", "processor_config.json", "LICENSE", "LICENSE.txt",
          "NOTICE", "USE_POLICY.md")  # fmt: skip
 
+_VOCABULARY = ("tokenizer.json", "vocab.json", *_PIECES)
+"""Any of them is a tokenizer. Without one transformers makes an empty one of a model's type, and says nothing."""
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether there is a vocabulary in a model's folder."""
+    return any((folder / name).is_file() for name in _VOCABULARY)
+
 
 @dataclass(slots=True)
 class Carried:

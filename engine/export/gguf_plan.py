@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import NotFound, UsageError
+from engine.export.carried import has_tokenizer
 from engine.export.converter import Converter, find_converter
 from engine.export.failures import FULL_PRECISION, NotExportable
 from engine.export.merge import plan_merge
@@ -111,6 +112,12 @@ def plan_export(asked: Asked) -> Plan:
     config = read_json(folder / "config.json")
     merges = asked.model.adapter is not None
     _refuse_quantised(config, folder)
+    if not any(has_tokenizer(place) for place in (folder, asked.model.adapter) if place is not None):
+        raise NotExportable(
+            f"There is no tokenizer in {folder}, and a GGUF file holds one.",
+            remedy="Copy the tokenizer's files beside the weights, from the model that these were made of: "
+            "tokenizer.json, tokenizer_config.json, chat_template.jinja, tokenizer.model.",
+        )
     tensors = read_tensors(folder)
     weights = [tensor for tensor in tensors.values() if len(tensor.shape) > 0]
     shapes = [tensor.shape for tensor in weights]

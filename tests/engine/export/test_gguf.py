@@ -266,6 +266,14 @@ def test_quantised_weights_are_refused_with_the_way_round(config: dict[str, Any]
     assert "full precision" in raised.value.remedy
 
 
+def test_a_folder_without_a_tokenizer_is_refused(model: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (model / name).unlink()
+    with pytest.raises(NotExportable, match="no tokenizer in") as raised:
+        plan_export(asked(model, model.parent / "x.gguf"))
+    assert "tokenizer.json" in raised.value.remedy
+
+
 def test_weights_that_are_a_pickle_are_refused(model: Path) -> None:
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     with pytest.raises(NotFound, match="a pickle"):
