@@ -50,7 +50,9 @@ class GivenConfig:
             return config, [*self.problems, *problems]
         listed = list(stages.problems_of(self.stages, self.settings))
         found = [(name, *check.check(part.settings)) for name, part in self.parts()[: stages.MOST_STAGES]]
-        everywhere = [one for one in found[0][2] if all(one in own for _, _, own in found)] if len(found) > 1 else []
+        # What is written outside of the stages is wrong once; that something is missing is true of each.
+        written_once = [one for one in found[0][2] if one.endswith(")")] if len(found) > 1 else []
+        everywhere = [one for one in written_once if all(one in own for _, _, own in found)]
         own = [f"stage {name}: {one}" for name, _, problems in found for one in problems if one not in everywhere]
         return found[0][1], [*self.problems, *listed, *everywhere, *own]
 
@@ -80,6 +82,9 @@ class GivenConfig:
         result = self
         for text in assignments:
             one = _assignment(text, place)
+            if any(key == STAGES or (key.startswith(f"{STAGES}.") and key.count(".") < 3) for key in one.settings):
+                key = check.shown_key(next(iter(one.settings)))
+                one = GivenConfig({}, (f"{key} is no setting; write {STAGES}.NAME.section.key=value ({place})",))
             there = next((found for key in one.settings if (found := stages.assigned(key))), None)
             setting = next(iter(one.settings.values()), None)
             result = one.over(result) if there is None or setting is None else result._with(*there, setting)

@@ -55,7 +55,8 @@ def matching(entries: Iterable[CheckpointEntry], text: str) -> list[CheckpointEn
     """Return the checkpoints that fit every word of a filter.
 
     A word is `pinned`, `best`, `valid`, `damaged`, `resumable` or `foreign`, with `!` before it the contrary; a
-    comparison such as `eval_loss<1.2` or `step>=100`; or a part of the run's or checkpoint's name, or of the reason.
+    comparison such as `eval_loss<1.2` or `step>=100`; or a part of the run's or checkpoint's name, of its stage or the
+    reason.
     """
     tests = [_test(word) for word in text.split()]
     return [entry for entry in entries if all(test(entry) for test in tests)]
@@ -107,7 +108,7 @@ def _test(word: str) -> Callable[[CheckpointEntry], bool]:
         except ValueError:
             raise UsageError(f"{match[3][:40]!r} is no number.", remedy="Write it as eval_loss<1.2.") from None
         return lambda entry: _compares(figure(entry, name), sign, bound)
-    return lambda entry: (plain in f"{entry.run}@{entry.name} {entry.reason}".lower()) is wanted
+    return lambda entry: (plain in f"{entry.run}@{entry.name} {entry.stage or ''} {entry.reason}".lower()) is wanted
 
 
 def _compares(value: float | None, sign: str, bound: float) -> bool:

@@ -50,6 +50,8 @@ class RunSummary:
     """None unless running."""
     last_said: float = 0.0
     """Unix time of the newest event."""
+    stage: str = ""
+    """Of a run in several, the one at work or the last; empty where the ends of a long log do not name it."""
     explanation: str = ""
     """How it ended, in words, or why that cannot be told; empty while it is active."""
 
@@ -88,6 +90,7 @@ def summarise(run: RunDirectory) -> RunSummary:
         if unseen and record is last[0]:
             # What the beginning said of pauses and ends may be long over.
             lifecycle = Lifecycle(attempt=lifecycle.attempt)
+            summary.stage = ""
             summary.losses.clear()
             seconds.clear()
         if record.seq <= seen:
@@ -103,6 +106,8 @@ def summarise(run: RunDirectory) -> RunSummary:
         elif isinstance(event, events.TrainingStarted):
             summary.total_steps, summary.step = event.total_steps, event.resumed_from_step
             summary.losses.clear()
+        elif isinstance(event, events.StageBegun):
+            summary.stage = event.name
         elif isinstance(event, events.StepFinished):
             summary.step = event.step
             seconds.append(event.seconds)

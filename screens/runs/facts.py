@@ -60,6 +60,8 @@ def _standing(summary: RunSummary, details: Details | None, now: float, width: i
     if summary.active and details is not None and details.state.stage not in ("", "training", summary.state):
         stage = f"{plain(details.state.stage, limit=40)} {plain(details.state.stage_detail, limit=200)}"
         groups.append([(stage.strip(), " ")])
+    if summary.stage:
+        groups.append([("stage ", "m"), (plain(summary.stage, limit=32), " ")])
     if summary.total_steps:
         step = f"step {summary.step:,} of {summary.total_steps:,}"
         groups.append([(step, " "), (f"  {percent(summary)}", "v")])

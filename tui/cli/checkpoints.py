@@ -135,9 +135,10 @@ def _print_table(
         output.note("No checkpoint fits.")
         return
     names = list(metrics) or [name for name in figure_names(entries) if _shown(name)][:_FIGURES_SHOWN]
-    heads = ["CHECKPOINT", "STEP", "EPOCH", *(plain(name, limit=40) for name in names)]
+    staged = any(entry.stage for entry in entries)
+    heads = ["CHECKPOINT", *(["STAGE"] if staged else []), "STEP", "EPOCH", *(plain(name, limit=40) for name in names)]
     heads += ["ADAPTER", "OPTIMIZER", "AGE", "STATE"]
-    rows = [_cells(entry, names, with_run=with_run) for entry in entries]
+    rows = [_cells(entry, names, with_run=with_run, staged=staged) for entry in entries]
     widths = [max(len(head), *(cell_len(row[n]) for row in rows)) for n, head in enumerate(heads[:-1])]
     room = output.columns() if output.is_terminal(sys.stdout) else None
     kept = _kept_columns(widths, room, len(indent))
@@ -147,9 +148,10 @@ def _print_table(
         output.out(indent + _line([row[n] for n in kept], heads, kept, widths), style=style)
 
 
-def _cells(entry: CheckpointEntry, names: Sequence[str], *, with_run: bool) -> list[str]:
+def _cells(entry: CheckpointEntry, names: Sequence[str], *, with_run: bool, staged: bool) -> list[str]:
     return [
         plain(entry.spec if with_run else entry.name, limit=120),
+        *([plain(entry.stage or "-", limit=32)] if staged else []),
         f"{entry.step:,}",
         "-" if entry.epoch is None else f"{entry.epoch:.2f}",
         *(f"{entry.metrics[name]:.4g}" if name in entry.metrics else "-" for name in names),

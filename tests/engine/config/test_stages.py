@@ -87,6 +87,8 @@ def test_an_option_is_for_all_stages_or_for_one() -> None:
     }  # fmt: skip
     for key in ("stages.dpo.training.seed=9", "stages.2.training.seed=9"):
         assert values(given.override([key]), "training.seed") == {"sft": 7, "dpo": 9}
+    with pytest.raises(ConfigError, match=r"stages.dpo is no setting; write stages.NAME.section.key=value \(--set\)"):
+        given.override(["stages.dpo=3"]).check()
     with pytest.raises(ConfigError, match=r"there is no stage rl; the stages are sft, dpo \(--set\)"):
         given.override(["stages.rl.training.seed=9"]).check()
 

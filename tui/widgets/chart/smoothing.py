@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tui.widgets.chart.curve import Column, is_gap
@@ -36,9 +36,14 @@ class Average:
         self.share = keep * self.share + (1.0 - keep)
         return self.total / self.share
 
-    def take_all(self, columns: Iterable[Column | None]) -> list[float | None]:
-        """The average per column, None where there is no finite value."""
-        return [None if column is None or is_gap(column) else self.take(column) for column in columns]
+    def take_all(self, columns: Iterable[Column | None], restarts: Collection[int] = frozenset()) -> list[float | None]:
+        """The average per column, None where there is no finite value. It begins anew before each of `restarts`."""
+        found: list[float | None] = []
+        for index, column in enumerate(columns):
+            if index in restarts:
+                self.total = self.share = 0.0
+            found.append(None if column is None or is_gap(column) else self.take(column))
+        return found
 
 
 def rows_that_matter(weight: float) -> float:

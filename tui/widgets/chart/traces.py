@@ -76,6 +76,10 @@ def traces_of(plot: Plot, past: Past, shown: Range, data_end: float | None, widt
     # Columns are half open; the last step of a run lies exactly on the end of its axis.
     high += (high - low) * 1e-9
     past.check(plot.curves, data_end)
+    # The row on a bound is the last of the stage before.
+    restarts = frozenset(
+        1 + int((x - low) / (high - low) * width) for x, _ in plot.bounds.get(plot.x.axis, ()) if low <= x < high
+    )
     traces: list[Trace] = []
     for index, curve in enumerate(plot.curves):
         line = curve.style == "line"
@@ -92,7 +96,7 @@ def traces_of(plot: Plot, past: Past, shown: Range, data_end: float | None, widt
         spacing = (high - low) / rows if rows else high - low
         if line and plot.smoothing > 0:
             average = _average_at(plot, past, index, low, spacing, width)
-        values = _values(columns, average)
+        values = _values(columns, average, restarts)
         now = next((value for value in reversed(values) if value is not None), None)
         if found is not None and is_past:
             now = _newest(plot, index, found[1], spacing, width if average else None)
@@ -123,10 +127,12 @@ def _average_at(plot: Plot, past: Past, index: int, x: float, spacing: float, wi
         return Average(weight)
     # A power of two, or each new row would move the beginning a little, and the whole line with it.
     reach = 2.0 ** math.ceil(math.log2(rows_that_matter(weight) * spacing))
-    key = (index, axis, x, reach, weight)
+    bound = _bound_before(plot, x)
+    key = (index, axis, x, reach, weight, bound)
     if key not in past.averages:
         before = Average(weight)
-        before.take_all(plot.curves[index].columns(axis, max(start[0], x - reach), x, width))
+        if (begins := max(start[0], x - reach, bound)) < x:
+            before.take_all(plot.curves[index].columns(axis, begins, x, width))
         past.averages[key] = before
     return replace(past.averages[key])
 
@@ -135,14 +141,23 @@ def _newest(plot: Plot, index: int, end: float, spacing: float, width: int | Non
     """The newest value of a curve that goes on to the right of the plot; smoothed, unless `width` is None."""
     after = end + abs(end) * 1e-12 + spacing * 1e-9
     reach = spacing if width is None else rows_that_matter(plot.smoothing) * spacing
-    columns = plot.curves[index].columns(plot.x.axis, end - reach, after, width or 1)
+    begins = max(end - reach, _bound_before(plot, end))
+    columns = plot.curves[index].columns(plot.x.axis, begins, after, width or 1)
     values = _values(columns, None if width is None else Average(plot.smoothing))
     return next((value for value in reversed(values) if value is not None), None)
 
 
-def _values(columns: Sequence[Column | None], average: Average | None) -> list[float | None]:
+def _bound_before(plot: Plot, x: float) -> float:
+    """Return just after where the stage begins that `x` is in: what came before it is not averaged with it."""
+    bounds = [bound for bound, _ in plot.bounds.get(plot.x.axis, ()) if bound < x]
+    return math.nextafter(max(bounds), math.inf) if bounds else -math.inf
+
+
+def _values(
+    columns: Sequence[Column | None], average: Average | None, restarts: frozenset[int] = frozenset()
+) -> list[float | None]:
     if average is not None:
-        return average.take_all(columns)
+        return average.take_all(columns, restarts)
     return [None if column is None or is_gap(column) else column.last for column in columns]
 
 

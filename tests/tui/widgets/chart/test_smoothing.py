@@ -38,3 +38,8 @@ def test_a_new_row_changes_its_own_column_and_none_before() -> None:
 def test_it_has_no_value_where_there_is_none_and_goes_on_after_a_gap() -> None:
     columns = [*curve([2.0]).columns("step", 0.5, 2.5, 2), GAP, *curve([4.0]).columns("step", 0.5, 1.5, 1)]
     assert Average(0.5).take_all(columns) == [2.0, None, None, pytest.approx(10 / 3)]
+
+
+def test_it_begins_anew_where_another_stage_does() -> None:
+    columns = curve([9.0, 9.0, 1.0, 1.0]).columns("step", 0.5, 4.5, 4)
+    assert Average(0.9).take_all(columns, {2}) == pytest.approx([9.0, 9.0, 1.0, 1.0])
