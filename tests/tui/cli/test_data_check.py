@@ -64,3 +64,21 @@ def test_a_reading_of_the_columns_is_said_as_the_setting_of_a_run(cli: CommandLi
     reply = cli("data", "check", "odd.jsonl", "--map", "prompt=ask", "--map", "completion=a: b")
     assert reply.code == 0
     assert "data.mapping: {prompt: ask, completion: 'a: b'}" in reply.err.replace('"', "'")
+
+
+def test_a_file_is_looked_at_as_a_runs_own_options_have_it(cli: CommandLine) -> None:
+    rows = good(10)
+    rows[4]["output"] = "long " * 60
+    write(cli, "rows.jsonl", rows)
+
+    def codes(*options: str) -> dict[str, int]:
+        reply = cli("data", "check", "rows.jsonl", "--model", "tiny", "--max-length", "64", *options, "--json")
+        return {one["code"]: one["count"] for one in reply.json["findings"]}
+
+    assert codes() == codes("--packing", "bfd", "--learn-questions", "--method", "sft") == {"answer-cut": 1}
+    assert codes("--packing", "wrapped") == {}
+    assert codes("--method", "dpo")["other-kind"] == 10
+    for option in ("--method", "--packing"):
+        assert cli("data", "check", "rows.jsonl", option, "guess", "--json").error["code"] == "usage"
+    unknown = cli("data", "check", "rows.jsonl", "--model", "tiny", "--eos-token", "<nope>", "--json")
+    assert "no token '<nope>'" in unknown.error["message"]
