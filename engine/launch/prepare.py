@@ -253,7 +253,8 @@ def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_chang
         CheckpointError: The one named is damaged, none can be gone on from exactly, something it depends on has
             changed, or the run has finished.
     """
-    config = ResolvedConfig.from_yaml(read_file(run.config)).config
+    resolved = ResolvedConfig.from_yaml(read_file(run.config))
+    config = resolved.config
     if liveness(run.path).life is Life.DEAD and summarise(run).state == "finished" and checkpoint is None:
         raise CheckpointError(
             f"Run {run.name} has finished, so there is nothing to go on with.",
@@ -275,6 +276,10 @@ def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_chang
             _refuse_to_lose_weights(run, skipped)
     elif checkpoint != FROM_THE_START:
         chosen = checkpoints.resumable_checkpoint(run, checkpoint)
+    names = [name for name, _ in resolved.stages]
+    stage = chosen.metadata.get("stage") if chosen is not None else None
+    if stage in names[1:]:
+        checkpoints.stage_result(run, names[names.index(stage) - 1])  # what it begins with, and is compared to
     inexact = provenance.inexact_since(run, config.model.device) if chosen is not None else []
     start(run, resume=chosen, grace_seconds=config.launch.grace_seconds)
     return Resumed(chosen, skipped, inexact)

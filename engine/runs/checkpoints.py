@@ -254,6 +254,22 @@ def resumable_checkpoint(run: RunDirectory, name: str) -> Checkpoint:
     return checkpoint
 
 
+def stage_result(run: RunDirectory, name: str) -> Checkpoint:
+    """Return what a stage ended with, proven byte by byte.
+
+    Raises:
+        CheckpointError: It is gone or damaged.
+    """
+    result = read_checkpoint(run.stages / name)
+    wrong = "it is gone" if result is None else fault(result, run_id(run))
+    if result is None or wrong:
+        raise CheckpointError(
+            f"The result of stage {name} cannot be gone on from: {wrong} ({run.stages / name}).",
+            remedy=f"Restore it, or go back into that stage: `ftconsole resume {run.name} --from CHECKPOINT`.",
+        )
+    return result
+
+
 def continue_hint(run: RunDirectory, checkpoint: Checkpoint) -> str:
     """Return what a person can do with weights from which the run cannot go on exactly."""
     return f"`ftconsole continue {run.name}@{checkpoint.path.name}` begins a new run with them and a new optimizer"

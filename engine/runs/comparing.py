@@ -110,7 +110,7 @@ def compare(left: CheckpointEntry, right: CheckpointEntry) -> Comparison:
     notes: list[str] = []
     figures = tuple(_figure(name, left, right) for name in figure_names((left, right)))
     settings: tuple[Difference, ...] = ()
-    if left.run and left.run == right.run:
+    if left.run and (left.run, left.stage) == (right.run, right.stage):
         notes.append(f"Both are of {left.run}, so their settings are the same.")
     else:
         mine, theirs = _settings(left, notes), _settings(right, notes)
@@ -137,7 +137,8 @@ def words_apart(left: str, right: str) -> tuple[Piece, ...]:
 
 def _figure(name: str, left: CheckpointEntry, right: CheckpointEntry) -> Figure:
     one, other = left.metrics.get(name), right.metrics.get(name)
-    sign = direction(name)
+    # The loss of two methods is two things.
+    sign = direction(name) if left.stage == right.stage else 0
     if one is None or other is None or not sign or one == other or one != one or other != other:
         return Figure(name, one, other)
     return Figure(name, one, other, "left" if sign * one > sign * other else "right")
@@ -149,7 +150,8 @@ def _settings(entry: CheckpointEntry, notes: list[str]) -> dict[str, Any] | None
         notes.append(f"{entry.spec} is of no run here, so its settings are not known.")
         return None
     try:
-        return values_of(ResolvedConfig.from_yaml(read_file(run.config)))
+        resolved = ResolvedConfig.from_yaml(read_file(run.config))
+        return values_of(dict(resolved.stages).get(entry.stage or "", resolved))
     except EngineError as error:
         notes.append(f"The settings of {run.name} cannot be read: {error.message}")
         return None

@@ -18,7 +18,6 @@ from engine.config.automatic import num_optimizer_steps
 from engine.config.methods import method_of
 from engine.config.model import RunConfig, settled
 from engine.config.resolved import ResolvedConfig
-from engine.errors import CheckpointError
 from engine.runs import checkpoints
 from engine.runs.checkpoints import Checkpoint
 from engine.runs.directory import RunDirectory
@@ -123,18 +122,12 @@ def stage_of(
         later_steps=sum(steps for steps, _ in later),
         later_epochs=sum(epochs for _, epochs in later),
     )
-    return replace(stage, before=_counted(run, names[number - 1], provenance.run_id)) if number else stage
+    return replace(stage, before=_counted(run, names[number - 1])) if number else stage
 
 
-def _counted(run: RunDirectory, name: str, run_id: str) -> Before:
-    """Return what had been counted when a stage ended, from the adapter it left, proven byte by byte."""
-    result = checkpoints.read_checkpoint(run.stages / name)
-    wrong = "it is gone" if result is None else checkpoints.fault(result, run_id)
-    if result is None or wrong:
-        raise CheckpointError(
-            f"The result of stage {name} cannot be gone on from: {wrong} ({run.stages / name}).",
-            remedy=f"Restore it, or go back into that stage: `ftconsole resume {run.name} --from CHECKPOINT`.",
-        )
+def _counted(run: RunDirectory, name: str) -> Before:
+    """Return what had been counted when a stage ended, from the adapter it left."""
+    result = checkpoints.stage_result(run, name)
     epoch, tokens = result.metadata.get("epoch"), result.metadata.get("num_tokens")
     return Before(
         result.manifest_step or 0,

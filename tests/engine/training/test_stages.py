@@ -15,13 +15,17 @@ import pytest
 
 from engine import events
 from engine.commands import Stop
-from engine.config.load import loads
+from engine.config.load import GivenConfig, loads
 from engine.errors import CheckpointError, EngineError
 from engine.launch import prepare
+from engine.launch.continuing import continued
 from engine.launch.prepare import new_run
 from engine.runs import checkpoints
 from engine.runs.catalogue import read_run
+from engine.runs.comparing import compare
 from engine.runs.directory import RunDirectory
+from engine.runs.finding import find_entry
+from engine.spec import local_model
 from engine.training.control import CommandReader, Control
 from engine.training.reporter import Reporter
 from engine.workspace import Workspace
@@ -160,6 +164,29 @@ def test_every_checkpoint_says_of_which_stage_it_is(finished: RunDirectory) -> N
     assert (entries["sft"].step, entries["sft"].reason) == (4, "stage")
 
 
+def test_what_a_stage_ended_with_is_a_model_for_every_command(finished: RunDirectory) -> None:
+    workspace = Workspace(finished.path.parent.parent)
+    model = local_model(workspace, f"{finished.name}@sft")
+    assert (model.adapter, model.step, model.label) == (finished.stages / "sft", 4, f"{finished.name}@sft")
+    assert find_entry(workspace, f"{finished.name}@sft").stage == "sft"
+    assert find_entry(workspace, str(finished.stages / "sft")).spec == f"{finished.name}@sft"
+
+
+def test_two_stages_are_compared_in_their_settings_and_not_judged_by_each_others_loss(finished: RunDirectory) -> None:
+    workspace = Workspace(finished.path.parent.parent)
+    both = compare(*(find_entry(workspace, f"{finished.name}@{name}") for name in ("sft", "final")))
+    assert "method.name" in {one.key for one in both.settings}
+    assert {one.better for one in both.figures} == {""}
+
+
+def test_a_run_that_continues_one_of_several_stages_is_like_its_last(finished: RunDirectory) -> None:
+    workspace = Workspace(finished.path.parent.parent)
+    given = continued(workspace, f"{finished.name}@sft", GivenConfig({}))
+    assert not given.stages
+    config = given.check()
+    assert (config.method.name, config.training.max_steps, config.model.adapter) == ("dpo", 5, f"{finished.name}@sft")
+
+
 @pytest.mark.parametrize(
     ("ends_at", "killed", "newest"),
     [
@@ -195,7 +222,8 @@ def test_the_base_can_be_what_the_second_stage_is_compared_with(
     assert first.metrics["rewards/chosen"] != 0.0  # the first stage has moved away from it already
     (run.stages / "sft" / "adapter_model.safetensors").write_bytes(b"another")
     with pytest.raises(CheckpointError, match="result of stage sft cannot be gone on from"):
-        work_on(run, stage="dpo")
+        prepare.resume_run(run, checkpoint="6")
+    assert len(said(run, events.StageBegun)) == 1
 
 
 def test_early_stopping_ends_a_stage_and_the_next_begins(small_model: Path, tmp_path: Path) -> None:
