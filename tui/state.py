@@ -283,7 +283,7 @@ def sentence(event: Event) -> tuple[Level, str] | None:
             # Only the last one says what is not on the screen all the time.
             return ("info", f"Early stopping: {event.reason}") if event.armed and event.stops_in == 0 else None
         case events.ForgettingMeasured():
-            said = f"Step {event.step}: forgetting {event.change:+.3f} nats/token, alarm at {event.alarm:g}"
+            said = f"Step {event.step}: forgetting {event.change:+z.3f} nats/token, alarm at {event.alarm:g}"
             return "warning" if event.alarmed else "info", said
         case events.EvaluationFinished():
             losses = [f"{k} {v:.4g}" for k, v in event.metrics.items() if k.endswith("_loss")]

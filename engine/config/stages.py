@@ -93,6 +93,12 @@ def problems_of(stages: Sequence[GivenStage], common: Mapping[str, Setting]) -> 
     """Yield what is wrong with the list itself."""
     if len(stages) > MOST_STAGES:
         yield f"{STAGES} has {len(stages)} entries; there may be {MOST_STAGES}"
+    mode, adapter = common.get("model.adapter_mode"), common.get("model.adapter")
+    if len(stages) > 1 and mode is not None and mode.value == "stack" and adapter is not None and adapter.value:
+        yield (
+            f"{STAGES}: model.adapter_mode is stack, and what the first stage saves is both adapters as one, which the "
+            f"next would train; use merge ({mode.place})"
+        )
     seen: dict[str, str] = {}
     for number, stage in enumerate(stages):
         name = stage.called(common)

@@ -203,7 +203,7 @@ class Gauge:
     def told(self) -> str:
         """What the newest measurement says."""
         return (
-            f"At step {self.step} the loss on the probe is {self.change:+.3f} nats per token against the base's "
+            f"At step {self.step} the loss on the probe is {self.change:+z.3f} nats per token against the base's "
             f"{self.base_loss:.3f}, and the alarm is at {self.settings.alarm:g}"
         )
 

@@ -129,8 +129,8 @@ class Figures:
         if found is None:
             return []
         if not found.alarmed:
-            return [("forgetting ", "m"), (f"{found.change:+.3f}", "v")]
-        return [(f"forgetting {found.change:+.3f}, alarm {found.alarm:g}", "w")]
+            return [("forgetting ", "m"), (f"{found.change:+z.3f}", "v")]
+        return [(f"forgetting {found.change:+z.3f}, alarm {found.alarm:g}", "w")]
 
     @property
     def steps_per_second(self) -> list[Piece]:

@@ -171,3 +171,9 @@ def test_a_configuration_laid_over_another_takes_its_stages_with_it() -> None:
     below = loads(TEXT, "run.yaml")
     over = GivenConfig({"training.seed": Setting(1, "form")}).over(below)
     assert values(over, "training.seed") == {"sft": 1, "dpo": 1}
+
+
+def test_an_adapter_beside_another_is_for_a_run_of_one_stage() -> None:
+    text = "data: {train: rows.jsonl}\nmodel: {adapter: first, adapter_mode: stack}\nstages: [sft, refusal]\n"
+    with pytest.raises(ConfigError, match="both adapters as one"):
+        loads(text, "run.yaml").check()

@@ -333,3 +333,17 @@ def test_before_training_there_is_nothing_to_save(heard: Heard, stop: Stop | Non
             heard.control.hear_before_training(0)
     else:
         heard.control.hear_before_training(0)
+
+
+def test_what_a_launcher_of_several_processes_left_is_forgotten() -> None:
+    from engine.training.__main__ import forget_other_processes
+
+    environment = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_PORT": "29500",
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+        "HOME": "/",
+    }
+    forget_other_processes(environment)
+    assert environment == {"HOME": "/"}
