@@ -22,7 +22,7 @@ from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.stages import is_shared
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows, recognise_file
-from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, WorkspaceError
+from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, RunBusy, WorkspaceError
 from engine.hardware.devices import best_device
 from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
@@ -239,13 +239,16 @@ def start_run(run: RunDirectory) -> None:
         raise
 
 
-def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_changes: bool = False) -> Resumed:
+def resume_run(
+    run: RunDirectory, *, checkpoint: str | None = None, accept_changes: bool = False, dry_run: bool = False
+) -> Resumed:
     """Go on with a run whose processes are dead, exactly where a checkpoint left it.
 
     Args:
         run: The run.
         checkpoint: A step or `checkpoint-N`; None takes the newest that is whole; "start" begins again at step 0.
         accept_changes: Go on although settings, data or base model are not what they were.
+        dry_run: Only say from where, and start nothing.
 
     Raises:
         RunBusy: It is alive, or cannot be proven dead.
@@ -281,6 +284,11 @@ def resume_run(run: RunDirectory, *, checkpoint: str | None = None, accept_chang
     if stage in names[1:]:
         checkpoints.stage_result(run, names[names.index(stage) - 1])  # what it begins with, and is compared to
     inexact = provenance.inexact_since(run, config.model.device) if chosen is not None else []
+    if dry_run:
+        found = liveness(run.path)
+        if found.life is not Life.DEAD:
+            raise RunBusy(f"Run {run.name} cannot be gone on with: {found.reason}.", remedy="Stop it first.")
+        return Resumed(chosen, skipped, inexact)
     start(run, resume=chosen, grace_seconds=config.launch.grace_seconds)
     return Resumed(chosen, skipped, inexact)
 

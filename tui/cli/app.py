@@ -202,6 +202,7 @@ def resume(
         bool, typer.Option("--accept-changes", help="Go on although data, model or settings have changed since.")
     ] = False,
     follow: Follow = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say from where it would go on, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> Work:
     from tui.cli import train as module
@@ -213,6 +214,7 @@ def resume(
         checkpoint=checkpoint,
         accept_changes=accept_changes,
         follow=follow,
+        dry_run=dry_run,
         as_json=as_json,
     )
 

@@ -169,10 +169,13 @@ def continue_(
         str | None, typer.Option("--name", metavar="NAME", help="Name of the run; else the next free one.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch the run until it ends.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> Work:
     from tui.cli import train as module
 
     asked = module.Asked(config, preset, tuple(sets or ()))
     workspace = root_of(context).workspace
-    return partial(module.continue_run, workspace, spec, asked, name=name, follow=follow, as_json=as_json)
+    return partial(
+        module.continue_run, workspace, spec, asked, name=name, follow=follow, dry_run=dry_run, as_json=as_json
+    )

@@ -50,33 +50,58 @@ def train(workspace: str | None, asked: Asked, *, name: str | None, follow: bool
 
 
 def resume(
-    workspace: str | None, name: str, *, checkpoint: str | None, accept_changes: bool, follow: bool, as_json: bool
+    workspace: str | None,
+    name: str,
+    *,
+    checkpoint: str | None,
+    accept_changes: bool,
+    follow: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Go on with a run, say from where and what was passed over, and return; or watch it to its end.
+
+    With `dry_run` it is only said.
 
     Raises:
         EngineError: Anything `prepare.resume_run` refuses; then the run is as it was.
     """
     run = find_run(Workspace.find(workspace).runs, name)
-    resumed = prepare.resume_run(run, checkpoint=checkpoint, accept_changes=accept_changes)
+    resumed = prepare.resume_run(run, checkpoint=checkpoint, accept_changes=accept_changes, dry_run=dry_run)
     for passed_over, reason in resumed.skipped:
         output.note(f"Passed over {passed_over.path.name}: {reason}.", style="warning")
     for sentence in resumed.inexact:
         output.note(f"Not exact to the last digit: {sentence}.", style="warning")
     origin = None if resumed.checkpoint is None else str(resumed.checkpoint.path.relative_to(run.path))
-    warn_of_endings(run.path)
-    if as_json and not follow:
+    if not dry_run:
+        warn_of_endings(run.path)
+    if as_json and (dry_run or not follow):
         skipped = [{"path": str(c.path.relative_to(run.path)), "reason": reason} for c, reason in resumed.skipped]
         told = {"run": run.name, "path": str(run.path), "checkpoint": origin, "skipped": skipped}
         output.emit({**told, "inexact": resumed.inexact})
+    if dry_run:
+        if not as_json:
+            output.out(f"{plain(run.name)} would go on from {origin}." if origin else
+                       f"{plain(run.name)} would begin again at step 0.")  # fmt: skip
+            output.note("Nothing was done: --dry-run.")
+        return 0
     start = f"Going on from {origin}" if origin else "Beginning again, as no checkpoint can be used"
     return _told(run, start, follow=follow, as_json=as_json)
 
 
 def continue_run(
-    workspace: str | None, text: str, asked: Asked, *, name: str | None, follow: bool, as_json: bool
+    workspace: str | None,
+    text: str,
+    asked: Asked,
+    *,
+    name: str | None,
+    follow: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Start a new run from the weights of another, print its name, and return; or watch it to its end.
+
+    With `dry_run` everything is checked and nothing is made.
 
     Raises:
         EngineError: Anything that `prepare.new_run` and `prepare.start_run` refuse; then no run is left behind.
@@ -87,6 +112,8 @@ def continue_run(
     written = given(asked, place) if asked.config or asked.preset else GivenConfig({}).override(asked.sets)
     settings = continued(place, text, written)
     _announce_check(settings, place)
+    if dry_run:
+        return _would_continue(prepare.settle(place, settings), text, as_json=as_json)
     run = prepare.new_run(place, settings, name=name)
     parent = provenance.read_provenance(run).parent
     prepare.start_run(run)
@@ -94,6 +121,20 @@ def continue_run(
     if as_json and not follow:
         output.emit({"run": run.name, "path": str(run.path), "state": "starting", "from": text, "parent": parent})
     return _told(run, f"Started from the weights of {text[:200]}", follow=follow, as_json=as_json)
+
+
+def _would_continue(settled: prepare.Settled, text: str, *, as_json: bool) -> int:
+    start, files = settled.start, [file for file in settled.data if file.role == "train"]
+    parent = start.parent if start is not None else None
+    if as_json:
+        told = {"run": None, "from": text, "parent": parent, "base": settled.named}
+        output.emit({**told, "train": [{"path": file.path, "rows": file.rows} for file in files]})
+        return 0
+    begins = f"with the adapter of {plain(text[:200])}" if start is not None else "with a new adapter"
+    rows = sum(file.rows for file in files)
+    output.out(f"A new run would begin {begins} on {plain(settled.named)}, and learn from {rows:,} rows.")
+    output.note("Nothing was done: --dry-run.")
+    return 0
 
 
 def given(asked: Asked, workspace: Workspace) -> GivenConfig:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from engine.config.load import loads
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, RunBusy
 from engine.launch import prepare
 from engine.launch.prepare import new_run, resume_run
 from engine.runs import provenance
 from engine.runs.checkpoints import read_json
 from engine.runs.directory import RunDirectory
 from engine.runs.entries import read_entry
+from engine.runs.liveness import Life, Liveness
 from engine.runs.shelf import carry_out, plan_drop_optimizer
 from engine.training.checkpoint_writer import write_checkpoint
 from engine.workspace import Workspace
@@ -57,6 +58,17 @@ def test_the_newest_is_gone_on_from(run: RunDirectory, started: list[Any]) -> No
     resumed = resume_run(run)
     assert started == ["checkpoint-20"]
     assert resumed.inexact == []
+
+
+def test_a_dry_run_says_from_where_and_starts_nothing(
+    run: RunDirectory, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed = resume_run(run, dry_run=True)
+    assert resumed.checkpoint is not None
+    assert (resumed.checkpoint.path.name, started) == ("checkpoint-20", [])
+    monkeypatch.setattr(prepare, "liveness", lambda _: Liveness(Life.ALIVE, "process 7 works on it"))
+    with pytest.raises(RunBusy, match="process 7 works on it"):
+        resume_run(run, dry_run=True)
 
 
 @pytest.mark.parametrize("name", RESUME_ONLY)

@@ -150,4 +150,6 @@ def test_another_base_is_refused_before_a_run_is_made(cli: CommandLine, run: Run
     reply = cli(*asked, "--set", "lora.r=64")
     assert (reply.code, reply.error["code"]) == (4, "invalid-config")
     assert cli("continue", "nobody", "--json").error["code"] == "not-found"
+    told = cli(*asked, "--dry-run").json
+    assert (told["run"], told["parent"], told["train"][0]["rows"]) == (None, "voice-1", 20)
     assert [path.name for path in cli.runs.iterdir() if path.is_dir()] == ["voice-1"]
