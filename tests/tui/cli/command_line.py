@@ -50,6 +50,10 @@ class Reply:
         return found
 
 
+Here: TypeAlias = Callable[..., Reply]
+"""Runs `ftconsole` in this process: `here(*arguments, stdin="", **environment)`."""
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """Runs `ftconsole` in a workspace of its own, with a home of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,13 +12,34 @@ import pytest
 from engine import events
 from engine.events import Event
 from engine.runs.directory import RunDirectory, create_run
-from tests.tui.cli.command_line import CommandLine, MakeRun, say
+from tests.tui.cli.command_line import CommandLine, Here, MakeRun, Reply, say
+from tui.cli import main
 
 
 @pytest.fixture
 def cli(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     """The command line; its workspace is where the fixture `runs` makes its runs."""
     return CommandLine(tmp_path, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def here(cli: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """The command line in this process: one of its own takes a second of a core, the most of it imports."""
+    monkeypatch.chdir(cli.workspace)
+    monkeypatch.setenv("HOME", str(cli.home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(cli.home))
+
+    def run(*arguments: str, stdin: str = "", **environment: str) -> Reply:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["ftconsole", *arguments])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = main.main()
+        said = capsys.readouterr()
+        return Reply(code, said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import keyring
 import keyring.backends.fail
@@ -17,34 +13,12 @@ from engine.chat.votes import is_swapped
 from engine.data.rows import read_rows, recognise_file
 from tests.servers.lmstudio import lmstudio
 from tests.servers.running import Running
-from tests.tui.cli.command_line import CommandLine, Reply
-from tui.cli import main, output
-
-Here: TypeAlias = Callable[..., Reply]
+from tests.tui.cli.command_line import CommandLine, Here
+from tui.cli import output
 
 ANSWER = "Leo Tolstoy wrote War and Peace."
 QUESTION = "Who wrote War and Peace?"
 KEY = "canary-5f4e3d2c1b"
-
-
-@pytest.fixture
-def here(cli: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    """The command line in this process: each process of its own imports the openai client anew, a second each."""
-    monkeypatch.chdir(cli.workspace)
-    monkeypatch.setenv("HOME", str(cli.home))
-    monkeypatch.setenv("XDG_STATE_HOME", str(cli.home))
-
-    def run(*arguments: str, stdin: str = "", **environment: str) -> Reply:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["ftconsole", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO(stdin))
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            code = main.main()
-        said = capsys.readouterr()
-        return Reply(code, said.out, said.err)
-
-    return run
 
 
 def both(server: Running) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import engine
 import tui.cli
 from engine.errors import EngineError
-from tests.tui.cli.command_line import ROOT, CommandLine
+from tests.tui.cli.command_line import ROOT, Here
 
 TEXT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 
@@ -46,26 +46,26 @@ def listed(help_text: str) -> list[str]:
     return re.findall(r"^  ([a-z-]+) ", help_text.partition("Commands:")[2], re.MULTILINE)
 
 
-def test_every_command_has_a_section_and_every_option_is_told(cli: CommandLine) -> None:
-    commands = listed(cli("--help").out)
+def test_every_command_has_a_section_and_every_option_is_told(here: Here) -> None:
+    commands = listed(here("--help").out)
     assert len(commands) > 15
     for command in commands:
         assert re.search(rf"^## .*\b{command}\b", TEXT, re.MULTILINE), command
         told = TEXT if command not in ("demo", "watch", "plot") else TEXT[TEXT.index(f"\n## {command}") :]
-        for option in re.findall(r"(--[a-z][a-z-]+)", cli(command, "--help").out):
+        for option in re.findall(r"(--[a-z][a-z-]+)", here(command, "--help").out):
             assert option in told or option == "--help", f"{command} {option}"
 
 
-def test_every_command_of_a_family_is_told_with_its_options(cli: CommandLine) -> None:
+def test_every_command_of_a_family_is_told_with_its_options(here: Here) -> None:
     for family in ("data", "lmstudio", "keys"):
         section = TEXT[TEXT.index(f"\n## {family}\n") :].split("\n## ")[1]
-        for command in listed(cli(family, "--help").out):
+        for command in listed(here(family, "--help").out):
             assert f"ftconsole {family} {command} " in section, command
-            for option in re.findall(r"(--[a-z][a-z-]+)", cli(family, command, "--help").out):
+            for option in re.findall(r"(--[a-z][a-z-]+)", here(family, command, "--help").out):
                 assert option in section or option == "--help", f"{family} {command} {option}"
 
 
-def test_every_example_is_one_the_parser_takes(cli: CommandLine) -> None:
+def test_every_example_is_one_the_parser_takes(here: Here) -> None:
     examples = [
         line for block in TEXT.split("```")[1::2] for line in block.splitlines() if line.startswith("ftconsole ")
     ]
@@ -75,9 +75,9 @@ def test_every_example_is_one_the_parser_takes(cli: CommandLine) -> None:
             continue
         words = shlex.split(re.split(r" [|>#] ?", example)[0])[1:]
         if words and words[0] in ("lmstudio", "keys"):  # they have nothing to do with a workspace
-            assert cli(*words, FTCONSOLE_LMSTUDIO="http://127.0.0.1:9").code != 2, example
+            assert here(*words, FTCONSOLE_LMSTUDIO="http://127.0.0.1:9").code != 2, example
             continue
         # A folder that is not there is looked for after the arguments were parsed.
-        reply = cli("-w", "missing", *words)
+        reply = here("-w", "missing", *words)
         assert reply.code == 3, (example, reply.err)
         assert "missing" in reply.err

@@ -6,7 +6,7 @@ import pytest
 
 from tests.servers.running import Running
 from tests.servers.tiny_gguf import write_tiny_gguf
-from tests.tui.cli.command_line import CommandLine
+from tests.tui.cli.command_line import CommandLine, Here
 
 
 def test_a_file_and_a_server_of_the_model_are_the_same_and_say_so(cli: CommandLine, llama_server: Running) -> None:
@@ -36,8 +36,10 @@ def test_a_file_and_a_server_of_the_model_are_the_same_and_say_so(cli: CommandLi
         (("tiny", "--prompts", "binary.txt"), 7, "workspace"),
     ],
 )
-def test_what_cannot_be_proven_is_refused(cli: CommandLine, arguments: tuple[str, ...], code: int, name: str) -> None:
+def test_what_cannot_be_proven_is_refused(
+    here: Here, cli: CommandLine, arguments: tuple[str, ...], code: int, name: str
+) -> None:
     (cli.workspace / "empty.txt").write_text("\n")
     (cli.workspace / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    reply = cli("parity", *arguments, "--json")
+    reply = here("parity", *arguments, "--json")
     assert (reply.code, reply.error["code"]) == (code, name)
