@@ -6,6 +6,7 @@ does: from the adapter the stage before ended with, which is kept in `stages/<na
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -162,6 +163,11 @@ def go_on_with(run: RunDirectory, stage: str, reporter: Reporter, control: Contr
 
 def replace_process(command: list[str]) -> None:
     """Become another program. A SIGTERM in between waits until that one can hear it."""
+    for tracker in ("wandb", "trackio"):  # each sends from a process of its own, which is about to be ended
+        finish = getattr(sys.modules.get(tracker), "finish", None)
+        if finish is not None:
+            with contextlib.suppress(Exception):
+                finish()
     _end_children()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -63,11 +63,11 @@ def look(workspace: Workspace, text: str, source: str) -> Iterator[Item | str]:
     yield from _model(workspace, found)
     yield "the rows, as the model will see them"
     for stage, part in found.parts():
-        about = f"data of {stage}" if stage else "data"
+        about = f"{stage}: " if stage else ""
         try:
-            yield from (replace(item, title=about) for item in _data(part))
+            yield from (replace(item, said=f"{about}{item.said}") for item in _data(part))
         except EngineError as error:
-            yield Item(about, "grave", error.message, error.remedy)
+            yield Item("data", "grave", f"{about}{error.message}", error.remedy)
     yield "the machine"
     yield from _machine(workspace, found)
     yield from _company(workspace)
@@ -75,13 +75,13 @@ def look(workspace: Workspace, text: str, source: str) -> Iterator[Item | str]:
 
 
 def _settings(found: Settled) -> Item:
-    config = found.resolved.config
-    training = config.training
-    rows = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
-    said = (
-        f"{num_steps(found):,} steps of {rows} rows, {found.facts.num_train_examples:,} rows on {config.model.device}"
-    )
-    return Item("settings", "ok", said)
+    said = []
+    for stage, part in found.parts():
+        training = part.resolved.config.training
+        rows = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
+        about = f"{stage}: " if stage else ""
+        said.append(f"{about}{num_steps(part):,} steps of {rows} rows, {part.facts.num_train_examples:,} rows")
+    return Item("settings", "ok", f"{'; '.join(said)} on {found.resolved.config.model.device}")
 
 
 def _data(found: Settled) -> Iterator[Item]:

@@ -37,7 +37,7 @@ def decide(workspace: Workspace, text: str, source: str, known: Known) -> dict[s
     answer: dict[str, Any] = {
         "values": {key: [value, origin.kind, origin.reason] for key, value, origin in found.resolved.values()},
         "steps": num_steps(found),
-        "rows": found.facts.num_train_examples,
+        "rows": sum(stage.facts.num_train_examples for _, stage in found.parts()),
     }
     try:
         answer["memory"] = as_arguments(forecast(workspace, found).memory)
