@@ -564,11 +564,19 @@ class ObservedTrainer(Trainer):
             save_as_one(self.model, folder, to_resume=self._staging is not None, initial=self.initial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load as the library does; of an adapter that is saved in another form what is trained."""
+        """Load as the library does; of an adapter that is saved in another form what is trained.
+
+        TRL trains the adapter of a quantised base in bfloat16, and PEFT loads one in float32: a run would go on in
+        another precision than it began with.
+        """
+        types = {name: weights.dtype for name, weights in self.model.named_parameters() if weights.requires_grad}
         if is_stacked(self.model) or self.initial is not None:
             load_trained(self.model, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        for name, weights in self.model.named_parameters():
+            if name in types and weights.dtype != types[name]:
+                weights.data = weights.data.to(types[name])
 
     def save_now(self, reason: str) -> None:
         """Write a checkpoint of this step unless there is one already."""
