@@ -230,7 +230,7 @@ def npo_cost() -> Iterator[Figure]:
 def learned() -> Iterator[Figure]:
     """What the built-in model has learned from each preset for it, on held-out questions where there are any."""
     with _folder() as folder:
-        run = _train(folder, "demo-stance", {})
+        run = train(folder, "demo-stance", {})
         means = [record.event.metrics for record in _said(run) if isinstance(record.event, events.EpochFinished)][-1]
         yield figure("learned.dpo-accuracy", "stance DPO: preference accuracy in the last epoch",
                      100 * means["rewards/accuracies"], "%", "> 80", digits=1)  # fmt: skip
@@ -240,7 +240,7 @@ def learned() -> Iterator[Figure]:
             ("npo", "demo", LEARNED["npo"], {"unlearn_leaked": "< 10", "retain_answered": ">= 85"}),
             ("grad_diff", "demo", LEARNED["grad_diff"], {"unlearn_leaked": "< 10", "retain_answered": ">= 85"}),
         ):
-            run = _train(folder, name, changed)
+            run = train(folder, name, changed)
             after = [record.event for record in _said(run) if isinstance(record.event, events.BehaviourMeasured)][-1]
             for score, bar in bars.items():
                 yield figure(f"learned.{method}-{score.replace('_', '-')}",
@@ -261,14 +261,22 @@ LEARNED: dict[str, dict[str, Any]] = {
 """What is changed of the demo for each objective."""
 
 
-def _train(folder: Path, name: str, changed: dict[str, Any]) -> RunDirectory:
+def train(folder: Path, name: str, changed: dict[str, Any], *, called: str | None = None) -> RunDirectory:
+    """Train a preset to its end in this process.
+
+    Args:
+        folder: The workspace.
+        name: Of the preset.
+        changed: Settings over those of the preset.
+        called: Name of the run; None for the next free one.
+    """
     from engine.training.control import CommandReader, Control
     from engine.training.reporter import Reporter
     from engine.training.worker import work
 
     quiet = {"evaluation.prompts": [], "evaluation.eval_steps": 1000} if name == "demo" else {}
     given = preset(name).override([f"{key}={json.dumps(value)}" for key, value in {**quiet, **changed}.items()])
-    run = new_run(Workspace(folder), given)
+    run = new_run(Workspace(folder), given, name=called)
     reporter = Reporter(run.events)
     work(run, reporter, Control(CommandReader(run.commands), reporter), resume=None)
     return run
