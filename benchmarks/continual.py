@@ -62,6 +62,8 @@ def _facts(session: str) -> Iterator[tuple[str, str, str]]:
 
 def _session(folder: Path, session: str, changed: dict[str, Any], name: str = "") -> str:
     settings = {**_SETTINGS, "data.train": [str(folder / f"{session}.jsonl")], **changed}
+    if changed.get("model.adapter_mode") == "continue":  # its shape is the earlier adapter's
+        settings = {key: value for key, value in settings.items() if not key.startswith("lora.")}
     train(folder, "continual-learning", settings, called=name or session)
     return name or session
 
