@@ -87,9 +87,9 @@ def settled(options: LoadOptions) -> LoadOptions:
     if options.load_in_4bit and options.load_in_8bit:
         raise UsageError("A model is loaded in 4 bits or in 8, not both.", remedy="Choose one.")
     if options.bits is not None:
-        if kind != "cuda":
+        if kind not in ("cuda", "cpu"):
             raise UsageError(
-                f"Loading in {options.bits} bits needs an NVIDIA GPU, and this is {kind}.",
+                f"Loading in {options.bits} bits needs an NVIDIA GPU or a processor, and this is {kind}.",
                 remedy="Leave it out, or choose a smaller model.",
             )
         if find_package("bitsandbytes") is None:

@@ -304,7 +304,8 @@ class Worker:
 
     @property
     def _smaller(self) -> str:
-        return "load the model in 4 bits" if self.base["device"].startswith("cuda") else "choose a smaller model"
+        least = self.base["bits"] == 4 or self.base["device"].startswith("mps")
+        return "choose a smaller model" if least else "load the model in 4 bits"
 
     def _fail(self, rows: list[AnswerRow], failure: EngineError) -> None:
         if isinstance(failure, OutOfMemory):
@@ -357,7 +358,7 @@ def _explained(error: Exception, stage: str) -> EngineError:
 
     found = explained(error, stage)
     if isinstance(found, OutOfMemory):
-        return OutOfMemory(found.message, remedy="Load the model in 4 bits on a GPU, or choose a smaller one.")
+        return OutOfMemory(found.message, remedy="Load the model in 4 bits, or choose a smaller one.")
     if isinstance(found, DeviceFault):
         return DeviceFault(found.message, remedy="Ask again: the model is loaded anew. `ftconsole doctor` looks at it.")
     if isinstance(error, EngineError):

@@ -142,9 +142,10 @@ def test_what_is_automatic_is_settled(
     assert (found.device, found.dtype) == (device, dtype)
 
 
-def test_fewer_bits_are_for_a_gpu(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
-    with pytest.raises(UsageError, match="4 bits needs an NVIDIA GPU, and this is cpu"):
-        settled(LoadOptions(device="cpu", load_in_4bit=True))
+def test_fewer_bits_are_for_a_gpu_or_a_processor(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="4 bits needs an NVIDIA GPU or a processor, and this is mps"):
+        settled(LoadOptions(device="mps", load_in_4bit=True))
+    assert settled(LoadOptions(device="cpu", load_in_4bit=True)).bits == 4
     monkeypatch.setattr(placing, "best_device", lambda: ("cuda", True))
     with pytest.raises(UsageError, match="not both"):
         settled(LoadOptions(load_in_4bit=True, load_in_8bit=True))
