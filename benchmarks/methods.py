@@ -243,8 +243,9 @@ def learned() -> Iterator[Figure]:
             run = train(folder, name, changed)
             after = [record.event for record in _said(run) if isinstance(record.event, events.BehaviourMeasured)][-1]
             for score, bar in bars.items():
+                asked = after.counts[score.partition("_")[0]]
                 yield figure(f"learned.{method}-{score.replace('_', '-')}",
-                             f"{method}: {score.replace('_', ' ')}, {after.counts.get(score, 0)} held-out questions",
+                             f"{method}: {score.replace('_', ' ')}, {asked} held-out questions",
                              100 * after.scores[score], "%", bar, digits=1)  # fmt: skip
 
 
