@@ -41,11 +41,11 @@ def continual() -> Iterator[Figure]:
             rows = [{"instruction": question, "output": answer} for question, answer, _ in _facts(session)]
             (folder / f"{session}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         _session(folder, "a", {})
-        with_both = _session(folder, "b", {"data.replay": 0.5})
+        with_both = _session(folder, "b", {"data.replay": 1.0})
         naive = {"model.adapter": "a@final", "model.adapter_mode": "continue", "saving.promote": None}
         without = _session(folder, "b", naive, name="without")
         both_sides = (
-            ("kept", "merged, half of A replayed", with_both, (">= 90", ">= 90")),
+            ("kept", "merged, A replayed", with_both, (">= 90", ">= 90")),
             ("without", "trained further on B alone", without, ("< 90", ">= 90")),
         )
         for key, name, run, promised in both_sides:
