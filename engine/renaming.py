@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
+import secrets
 from pathlib import Path
 
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
@@ -26,6 +27,26 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file beside and rename it over what is there: a reader sees the old or the new, never half of one.
+
+    It is the user's alone (0600). Not synced: after a power cut it may be the old one.
+
+    Raises:
+        OSError: It cannot be written; nothing is left beside.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
 def exchange(one: Path, other: Path) -> bool:
     """Swap two files or folders in one step, so that no name is ever without one. False where the system cannot."""
     return _rename(one, other, _RENAME_EXCHANGE)
@@ -46,6 +67,8 @@ def rename_new(one: Path, other: Path) -> None:
 
 
 def _rename(one: Path, other: Path, flags: int) -> bool:
+    import ctypes  # 5 ms, and every console imports this module
+
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from engine.evaluation.refusal import RULES, Rules
 from engine.evaluation.temporal import KINDS, Report, Share, report
 from engine.events import BehaviourMeasured, json_number
 from engine.journal import write_error
+from engine.renaming import replace_file
 from engine.runs.checkpoints import SCORES, sha256
 from engine.runs.directory import RunDirectory
 from engine.runs.follow import tail
@@ -333,13 +332,8 @@ def _when(model: LocalModel | Endpoint, test: Test) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            json.dump(value, file, indent=1)
-        beside.replace(path)
+        replace_file(path, json.dumps(value, indent=1))
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        beside.unlink(missing_ok=True)

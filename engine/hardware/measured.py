@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import statistics
-import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from engine.config.model import RunConfig
 from engine.hardware.memory import NOTHING_MEASURED, Correction, Estimate
+from engine.renaming import replace_file
 
 _KEPT = 200
 _MEDIAN_OF = 5
@@ -66,10 +66,7 @@ def remember(
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lines = [json.dumps(one) for one in [*_entries(path), entry][-_KEPT:]]
-        descriptor, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(name, path)  # a second console reads the old file or the new one
+        replace_file(path, "\n".join(lines) + "\n")  # a second console may be reading
 
 
 def correction(config: RunConfig, device: str, *, path: Path | None = None) -> Correction:

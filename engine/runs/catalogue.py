@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError
+from engine.renaming import replace_file
 from engine.runs import checkpoints
 from engine.runs.checkpoints import run_id
 from engine.runs.directory import RunDirectory, all_runs
@@ -389,15 +389,7 @@ def _remember(file: Path, runs: Mapping[str, Any]) -> None:
     """Write the cache in one step. It can be done without, so a full or read-only disk is no error."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd, partial = tempfile.mkstemp(dir=file.parent, prefix=".partial-")  # 0600
-        try:
-            with open(fd, "wb") as stream:
-                stream.write(_dumps({"version": _version(), "runs": runs}))
-            os.replace(partial, file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
+        replace_file(file, _dumps({"version": _version(), "runs": runs}))
 
 
 def _dumps(value: dict[str, Any]) -> bytes:

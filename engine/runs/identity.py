@@ -16,6 +16,8 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from engine.renaming import replace_file
+
 _MAX_RECORD_BYTES = 65_536
 """A record is some 300 bytes; a bigger file is not one of ours and is not read into memory."""
 _PIDFD_SIGNAL_PROCESS_GROUP = 4
@@ -94,12 +96,7 @@ def _signal_group(pin: int, leader: int, number: signal.Signals) -> None:
 
 def write_identity(path: Path, identity: ProcessIdentity, **more: object) -> None:
     """Write the record beside and rename it, so that no reader sees half of it. `more` is kept for people."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump({**asdict(identity), **more}, file)
-        file.write("\n")
-    os.replace(partial, path)
+    replace_file(path, json.dumps({**asdict(identity), **more}) + "\n")
 
 
 def read_identity(path: Path) -> ProcessIdentity | None:

@@ -20,6 +20,7 @@ from engine.export.merge_worker import merge_weights
 from engine.export.parts import Parts
 from engine.export.progress import Progress
 from engine.launch.continuing import replayed_rows
+from engine.renaming import replace_file
 from engine.runs import promotion, shelf
 from engine.runs.checkpoints import run_id
 from engine.runs.directory import RunDirectory
@@ -118,10 +119,7 @@ def _record(run: RunDirectory, provenance: Provenance) -> None:
         "fingerprint": folder_fingerprint(run.base),
     }  # fmt: skip
     with writing(file):
-        beside_it = file.with_name(f".{file.name}")
-        beside_it.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        beside_it.chmod(0o600)
-        beside_it.replace(file)
+        replace_file(file, json.dumps(record, indent=2) + "\n")
 
 
 def replay(config: RunConfig, provenance: Provenance, num_new: int) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine import events
 from engine.journal import RESUME, write_error
+from engine.renaming import replace_file
 
 _LEFT_OUT = ("learning_rate", "tokens_per_second")
 """Figures whose mean over an epoch says nothing."""
@@ -95,12 +96,8 @@ def forget_epochs_after(path: Path, step: int) -> None:
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept == lines:
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(kept)
-        os.replace(partial, path)
+        replace_file(path, "".join(kept))
     except OSError as error:
         raise write_error(path, error, then=RESUME) from error
 

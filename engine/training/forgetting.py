@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from engine.config.model import ForgettingSection, settled
 from engine.data.rows import Row
 from engine.errors import NothingToLearn
 from engine.journal import write_error
+from engine.renaming import replace_file
 from engine.training.reporter import Reporter
 from engine.training.sft import prompt_length
 
@@ -232,11 +232,7 @@ def _kept(path: Path, about: str) -> float | None:
 
 
 def _keep(path: Path, record: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        os.replace(beside, path)
+        replace_file(path, json.dumps(record) + "\n")
     except OSError as error:
         raise write_error(path, error) from error

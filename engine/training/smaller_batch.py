@@ -7,13 +7,13 @@ the model at once changes. What was found is kept in the run's folder, so that a
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.config.resolved import ResolvedConfig, Source
 from engine.errors import OutOfMemory
+from engine.renaming import replace_file
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.training.control import Control
@@ -122,9 +122,5 @@ def _with(resolved: ResolvedConfig, batch: Batch) -> ResolvedConfig:
 
 
 def _write(path: Path, batch: Batch) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps({_BATCH: batch.per_device_train_batch_size, _ACCUMULATION: batch.gradient_accumulation_steps})
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    os.replace(partial, path)
+    replace_file(path, text + "\n")

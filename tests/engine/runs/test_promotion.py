@@ -115,7 +115,7 @@ def test_a_promotion_cut_short_leaves_both_names_whole(workspace: Workspace, mon
 def test_without_an_exchange_in_one_step_three_renames_do_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.renaming.ctypes.CDLL", lambda *_, **__: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
     promote(workspace, 10)
     promote(workspace, 20)
     carry_out(plan_rollback(workspace))
