@@ -273,6 +273,23 @@ class _Digesting:
         pass
 
 
+WITHOUT_MODEL: Mapping[str, Any] = {
+    "use_cpu": True, "bf16": False, "fp16": False, "activation_checkpointing": False, "report_to": "none",
+}  # fmt: skip
+"""Arguments of a trainer that only prepares rows: none of them decides how, and a run's would want its device."""
+PREPARED_ONCE: Mapping[str, Any] = {**WITHOUT_MODEL, "eval_strategy": "no", "max_steps": 1}
+"""Those of one that is made for a single row, and never trains."""
+
+
+@contextlib.contextmanager
+def refusals_told() -> Iterator[None]:
+    """Tell as `DataError` what TRL raises when options and row do not go together."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"The row cannot be prepared: {error}", remedy="Look at the row and the template.") from error
+
+
 class Preparation:
     """The preparation and the collator a run would use, without its model.
 
@@ -288,21 +305,17 @@ class Preparation:
         """
         here = {
             **{name: value for name, value in arguments.items() if name != "model_init_kwargs"},
-            "output_dir": tempfile.gettempdir(), "use_cpu": True, "bf16": False, "fp16": False,
-            "activation_checkpointing": False, "report_to": "none", "eval_strategy": "no", "max_steps": 1,
+            **PREPARED_ONCE,
+            "output_dir": tempfile.gettempdir(),
             "dataset_num_proc": None,
-        }  # fmt: skip
-        try:
+        }
+        with refusals_told():
             self._trainer = PreparingSFTTrainer(
                 model=placeholder(),
                 args=SFTConfig(**here),
                 train_dataset=stream_of([first]),
                 processing_class=tokenizer,
             )
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise DataError(
-                f"The row cannot be prepared: {error}", remedy="Look at the row and the template."
-            ) from error
 
     @property
     def max_length(self) -> int | None:

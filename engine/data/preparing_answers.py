@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from peft import LoraConfig
 
-from engine.data.preparing import placeholder, stream
+from engine.data.preparing import PREPARED_ONCE, placeholder, refusals_told, stream
 from engine.data.row import Kind, Row
-from engine.errors import DataError
 
 _DECIDING = ("max_length", "truncation_mode", "pad_token", "pad_to_multiple_of")
 """What of a run's arguments decides tokens and mask."""
@@ -45,13 +44,13 @@ class AnswersPreparation:
         self._paired = first.kind == "preference"
         here = {
             **{name: arguments[name] for name in _DECIDING if name in arguments},
-            "output_dir": tempfile.gettempdir(), "use_cpu": True, "bf16": False, "fp16": False,
-            "activation_checkpointing": False, "report_to": "none", "eval_strategy": "no", "max_steps": 1,
-        }  # fmt: skip
+            **PREPARED_ONCE,
+            "output_dir": tempfile.gettempdir(),
+        }
         make, trainer = load(first.kind)
         # With another loss KTO prepares the answers of other rows beside each one's own.
         config = make(**here) if self._paired else make(loss_type="apo_zero_unpaired", **here)
-        try:
+        with refusals_told():
             self._trainer = trainer(
                 model=placeholder(),
                 args=config,
@@ -60,10 +59,6 @@ class AnswersPreparation:
                 # An adapter, so that no second model is loaded for the reference.
                 peft_config=LoraConfig(task_type="CAUSAL_LM", r=1, target_modules=["q_proj"]),
             )
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise DataError(
-                f"The row cannot be prepared: {error}", remedy="Look at the row and the template."
-            ) from error
 
     @property
     def max_length(self) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 from engine.config.arguments import trainer_arguments
 from engine.config.methods import method_of
 from engine.config.resolved import ResolvedConfig
-from engine.data.preparing import placeholder, users_cache
+from engine.data.preparing import WITHOUT_MODEL, placeholder, users_cache
 from engine.events import Event
 from engine.launch.examined import in_stage
 from engine.runs.directory import RunDirectory
@@ -21,11 +21,8 @@ from engine.training.method import training_method
 from engine.training.reporter import Reporter
 from engine.training.splits import Split, leave_out_refused
 
-_HERE = {
-    "use_cpu": True, "bf16": False, "fp16": False, "activation_checkpointing": False, "report_to": "none",
-    "dataloader_pin_memory": False, "optim": "adamw_torch",
-}  # fmt: skip
-"""What does not decide how rows are prepared, and would want the run's device or packages."""
+_HERE = {**WITHOUT_MODEL, "dataloader_pin_memory": False, "optim": "adamw_torch"}
+"""What would want the run's device or packages."""
 _LORA = {"task_type": "CAUSAL_LM", "r": 1, "target_modules": "all-linear"}
 
 

@@ -27,6 +27,7 @@ from engine.config.resolved import ResolvedConfig
 from engine.data.rows import Row
 from engine.errors import CheckpointError
 from engine.journal import write_error
+from engine.training.precision import trained_types_kept
 
 _EVA_ROWS = 256
 _EVA_BATCH = 8
@@ -81,10 +82,8 @@ def begin(
     model = trainer.model
     initial: Initial | None = None
     if kind == "eva" and not resumed:
-        initialize_lora_eva_weights(model, _batches(rows, tokenizer, model, heard), show_progress_bar=False)
-        for parameter in model.parameters():
-            if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
-                parameter.data = parameter.data.float()  # as PEFT has it of every other new adapter
+        with trained_types_kept(model):  # PEFT makes them anew, in the base's type
+            initialize_lora_eva_weights(model, _batches(rows, tokenizer, model, heard), show_progress_bar=False)
     elif kind in CHANGES_BASE:
         if resumed:
             initial = _read(folder, model)

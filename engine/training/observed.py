@@ -29,6 +29,7 @@ from engine.training.control import Control, Heard
 from engine.training.early_stopping import EarlyStopping, Judgement, ends_a_cycle
 from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
+from engine.training.precision import trained_types_kept
 from engine.training.reporter import Reporter
 from engine.training.stacking import is_stacked, load_trained, save_as_one
 from engine.training.stages import Before
@@ -569,14 +570,11 @@ class ObservedTrainer(Trainer):
         TRL trains the adapter of a quantised base in bfloat16, and PEFT loads one in float32: a run would go on in
         another precision than it began with.
         """
-        types = {name: weights.dtype for name, weights in self.model.named_parameters() if weights.requires_grad}
-        if is_stacked(self.model) or self.initial is not None:
-            load_trained(self.model, Path(resume_from_checkpoint))
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        for name, weights in self.model.named_parameters():
-            if name in types and weights.dtype != types[name]:
-                weights.data = weights.data.to(types[name])
+        with trained_types_kept(self.model):
+            if is_stacked(self.model) or self.initial is not None:
+                load_trained(self.model, Path(resume_from_checkpoint))
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def save_now(self, reason: str) -> None:
         """Write a checkpoint of this step unless there is one already."""

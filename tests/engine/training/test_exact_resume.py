@@ -65,6 +65,23 @@ def reported(run: RunDirectory) -> dict[tuple[str, int], dict[str, float]]:
     }
 
 
+def whole_and_resumed(workspace: Workspace, text: str) -> tuple[RunDirectory, RunDirectory, checkpoints.Checkpoint]:
+    """Train a configuration twice, once stopped after a step and resumed; nothing is to differ.
+
+    Returns both runs, and the checkpoint that the second went on from.
+    """
+    whole, broken = (new_run(workspace, loads(text, "test.yaml"), name=name) for name in ("whole", "broken"))
+    train(whole)
+    train(broken, stop_at=1)
+    chosen, _ = checkpoints.newest_valid(broken)
+    assert chosen is not None
+    train(broken, resume=f"checkpoints/{chosen.path.name}")
+    assert reported(broken) == reported(whole)
+    weights = [(run.final / "adapter_model.safetensors").read_bytes() for run in (whole, broken)]
+    assert weights[0] == weights[1]
+    return whole, broken, chosen
+
+
 SHORT = {"max_steps": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "warmup_steps": 0}
 
 

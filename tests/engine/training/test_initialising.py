@@ -13,12 +13,10 @@ from engine import events
 from engine.adapters import read_adapter
 from engine.config.load import loads
 from engine.errors import CheckpointError, ConfigError
-from engine.launch.prepare import new_run
-from engine.runs import checkpoints
 from engine.workspace import Workspace
 from tests.conftest import read_records
 from tests.engine.training.conftest import write_rows
-from tests.engine.training.test_exact_resume import reported, train
+from tests.engine.training.test_exact_resume import train, whole_and_resumed
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -40,15 +38,8 @@ def test_what_is_saved_is_an_ordinary_adapter_and_a_resume_goes_on_exactly(
     }  # fmt: skip
     text = config_text(**settings)
     write_rows(workspace.path / "data" / "probe.jsonl", [{"text": "A week has seven days."}])
-    whole, broken = (new_run(workspace, loads(text, "test.yaml"), name=name) for name in ("whole", "broken"))
-    train(whole)
-    train(broken, stop_at=1)
-    chosen, _ = checkpoints.newest_valid(broken)
-    assert chosen is not None
+    whole, broken, chosen = whole_and_resumed(workspace, text)
     assert chosen.metadata["base_changed"] == (kind != "eva")
-    train(broken, resume=f"checkpoints/{chosen.path.name}")
-    assert reported(broken) == reported(whole)
-    assert (broken.final / WEIGHTS).read_bytes() == (whole.final / WEIGHTS).read_bytes()
 
     log = [record.event for record in read_records(whole)]
     began, *_, ended = [event for event in log if isinstance(event, events.ForgettingMeasured)]

@@ -12,10 +12,9 @@ from engine import events
 from engine.config.load import loads
 from engine.errors import ConfigError
 from engine.launch.prepare import new_run
-from engine.runs import checkpoints
 from engine.workspace import Workspace
 from tests.conftest import read_records
-from tests.engine.training.test_exact_resume import reported, train
+from tests.engine.training.test_exact_resume import train, whole_and_resumed
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -37,16 +36,7 @@ def test_what_is_saved_is_both_adapters_as_one_and_a_resume_goes_on_exactly(
     # Another rank, fewer modules, another scale.
     stack = {"model": {"adapter": "first", "adapter_mode": "stack", "name": str(small_model), "device": "cpu"},
              "lora": {"r": 2, "lora_alpha": 5, "target_modules": ["q_proj", "v_proj"], "use_rslora": True}}  # fmt: skip
-    whole, broken = (
-        new_run(workspace, loads(config_text(**short, **stack), "test.yaml"), name=name) for name in ("whole", "broken")
-    )
-    train(whole)
-    train(broken, stop_at=1)
-    chosen, _ = checkpoints.newest_valid(broken)
-    assert chosen is not None
-    train(broken, resume=f"checkpoints/{chosen.path.name}")
-    assert reported(broken) == reported(whole)
-    assert (broken.final / WEIGHTS).read_bytes() == (whole.final / WEIGHTS).read_bytes()
+    whole, _, _ = whole_and_resumed(workspace, config_text(**short, **stack))
     (told,) = [one for record in read_records(whole) if isinstance(one := record.event, events.EarlierLearning)]
     assert (told.mode, told.parent) == ("stack", "first")
 
