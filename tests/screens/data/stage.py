@@ -58,7 +58,7 @@ def examined_pair(line: int) -> Examined:
     padded = [*chosen, Token("<|pad|>", 0, trained=False, padding=True)]
     return Examined(
         "preferences.jsonl", line, "{}", [{"role": "user", "content": "What?"}], "user\nWhat?\n", padded,
-        6 / 11, True, 0, 0, None, rejected, 6, False,
+        6 / 11, True, 0, 0, None, rejected, 6, True,
     )  # fmt: skip
 
 
