@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from engine.chat.asking import SIDES, Message, Question, Side
+from engine.chat.asking import SIDES, Message, Sampling, Side
 from engine.chat.chat_files import VOTES
 from engine.chat.conversation import CHATS, Answer, Conversation, Turn, make_folder
 from engine.errors import DataError, UsageError, WorkspaceError
@@ -23,6 +23,8 @@ from engine.workspace import Workspace
 
 Verdict: TypeAlias = Literal["left", "right", "tie", "both-bad"]
 VERDICTS: tuple[Verdict, ...] = ("left", "right", "tie", "both-bad")
+HIDDEN_FAILURE = "It failed. Why is not said while names are hidden: it would name the model."
+_EDITED = " (edited)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,17 @@ class Vote:
     verdict: Verdict
     """By column of the conversation, never by where the answer stood on the screen."""
     models: Mapping[Side, str]
+    """Those that answered; an answer that the user changed is told apart from what its model said."""
     answers: Mapping[Side, str]
     messages: tuple[Message, ...]
-    """What was asked, the system prompt and earlier turns included."""
+    """What the preferred side was asked, the system prompt and its own earlier answers included; the left one where
+    neither is preferred."""
     conversation: str
     turn: int
     category: str = ""
     reason: str = ""
     blind: bool = False
-    """Whether names and sides were hidden when it was cast."""
+    """Whether names and sides were hidden when it was cast. A verdict that was changed later was not: names were known."""
     swapped: bool = False
     """Whether the left column stood on the right."""
     seed: int | None = None
@@ -107,13 +111,12 @@ def column(shown: Side, *, swapped: bool) -> Side:
     return "right" if shown == "left" else "left"
 
 
-def vote_on(conversation: Conversation, turn: Turn, question: Question, verdict: Verdict, *, reason: str = "") -> Vote:
+def vote_on(conversation: Conversation, turn: Turn, verdict: Verdict, *, reason: str = "") -> Vote:
     """Return the vote on a turn.
 
     Args:
         conversation: Blind where it has a `blind_seed`: `verdict` is then by where the answers stand on the screen.
         turn: Both sides have answered it.
-        question: What the left side was asked.
         verdict: See `conversation`.
         reason: Why, in the user's words.
 
@@ -135,11 +138,12 @@ def vote_on(conversation: Conversation, turn: Turn, question: Question, verdict:
     swapped = seed is not None and is_swapped(seed, turn.id)
     if verdict in SIDES:
         verdict = column(verdict, swapped=swapped)
+    asked = conversation.question("right" if verdict == "right" else "left", Sampling(), turn=turn.id)
     return Vote(
         verdict,
-        {side: answer.model for side, answer in answers.items()},
+        {side: answer.model + _EDITED * (answer.reason == "edited") for side, answer in answers.items()},
         {side: answer.text for side, answer in answers.items()},
-        question.messages,
+        asked.messages,
         conversation.name,
         turn.id,
         turn.category,
@@ -177,7 +181,11 @@ def read_votes(workspace: Workspace) -> tuple[tuple[Vote, ...], int]:
             for line in file:
                 vote = _vote(line)
                 if vote is not None:
-                    found[vote.conversation, vote.turn, *sorted(vote.answers.items())] = vote
+                    answers = (vote.conversation, vote.turn, *sorted(vote.answers.items()))
+                    before = found.get(answers)
+                    if before is not None and (before.verdict != vote.verdict or not before.blind):
+                        vote = replace(vote, blind=False)
+                    found[answers] = vote
                 elif line.strip():
                     unreadable += 1
     except FileNotFoundError:
@@ -191,10 +199,13 @@ def tallies(votes: Iterable[Vote]) -> list[Tally]:
     """Return what votes add up to: for each pair of models all of them, then each category."""
     counts: dict[tuple[str, str, str | None], list[int]] = {}
     for vote in votes:
-        a, b = sorted(vote.models.values())
+        models = vote.models
+        if models["left"] == models["right"]:  # one model asked in two ways: it is the columns that are compared
+            models = {side: f"{model} ({side})" for side, model in models.items()}
+        a, b = sorted(models.values())
         which = 2 if vote.verdict == "tie" else 3
         if vote.verdict in SIDES:
-            which = 0 if vote.models[vote.verdict] == a else 1
+            which = 0 if models[vote.verdict] == a else 1
         categories: list[str | None] = [None, vote.category] if vote.category else [None]
         for category in categories:
             count = counts.setdefault((a, b, category), [0] * 5)

@@ -138,7 +138,7 @@ async def loading(screen: ChatScreen) -> None:
     fields = [
         Field("device", (load.device,), "auto, cpu, cuda, cuda:1 or mps"),
         Field("dtype", (load.dtype,), "auto, float32, bfloat16 or float16"),
-        Field("bits", (bits,), "4 or 8: smaller, by bitsandbytes, on an NVIDIA GPU; none: as they are"),
+        Field("bits", (bits,), "4 or 8: smaller, by bitsandbytes; none: as they are"),
     ]
     answer = await screen.app.push_screen_wait(Form("How local models are loaded", fields, _loading_problem))
     if answer is None:

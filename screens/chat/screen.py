@@ -536,9 +536,7 @@ class ChatScreen(ConsoleScreen):
         self._vote(turn, next(one for one in VERDICTS if one == verdict), "")
 
     def _vote(self, turn: Turn, verdict: Verdict, reason: str) -> None:
-        question = self.talk.conversation.question("left", self.talk.sampling["left"], turn=turn.id)
-        vote = vote_on(self.talk.conversation, turn, question, verdict, reason=reason)
-        cast_vote(self.place, vote)
+        cast_vote(self.place, vote_on(self.talk.conversation, turn, verdict, reason=reason))
         self.talk.verdicts[turn.id] = verdict
         self.show_talk()
 

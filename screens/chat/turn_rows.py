@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from engine.chat.asking import Side
 from engine.chat.conversation import Answer, Turn
+from engine.chat.votes import HIDDEN_FAILURE
 from screens.chat.talk import CHARACTERS, Coming, Talk, View, coming_figures, figures
 from tui.display import plain
 from tui.widgets.cells import Piece, cut
@@ -34,7 +35,7 @@ _FIRST: dict[Side, tuple[str, list[tuple[str, str]]]] = {
     ]),
 }  # fmt: skip
 HIDDEN_ERROR = {
-    "message": "It failed. Why is not said while names are hidden: it would name the model.",
+    "message": HIDDEN_FAILURE,
     "remedy": "r asks both again; B goes on with names shown.",
 }
 _WORDS = re.compile(r"\S+\s*|\s+")

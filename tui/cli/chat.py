@@ -16,7 +16,7 @@ from engine.chat.conversation import Answer, Conversation, Turn
 from engine.chat.placing import LoadOptions
 from engine.chat.prompts import Prompt, from_lines, read_prompts
 from engine.chat.session import Session, make_session
-from engine.chat.votes import column, is_swapped
+from engine.chat.votes import HIDDEN_FAILURE, column, is_swapped
 from engine.errors import EngineError, UsageError
 from engine.spec import BASE, Endpoint, LocalModel, pair_of
 from engine.workspace import Workspace
@@ -289,11 +289,14 @@ class _Text:
             self.kept[side] = text[cut:]
 
     def _figures(self, answer: Answer) -> None:
-        if answer.error is not None:
+        blind = self.talk.blind_seed is not None
+        if answer.error is not None and blind:
+            output.note(f"error: {HIDDEN_FAILURE}", style="error")
+        elif answer.error is not None:
             output.note(f"error: {answer.error['message']}", style="error")
             if answer.error.get("remedy"):
                 output.note(f"  {answer.error['remedy']}")
-        elif self.talk.blind_seed is None:
+        elif not blind:
             output.note(f"   {figures(answer)}", style="dim")
 
 

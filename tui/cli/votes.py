@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.chat.asking import SIDES, Sampling, Side
+from engine.chat.asking import SIDES, Side
 from engine.chat.chat_files import list_conversations, open_conversation
 from engine.chat.conversation import Answer, Conversation, Turn
 from engine.chat.votes import (
+    HIDDEN_FAILURE,
     VERDICTS,
     Tally,
     Verdict,
@@ -96,8 +97,7 @@ def cast_on(place: Workspace, conversation: Conversation, turn: Turn, verdict: s
         raise UsageError(
             f"{verdict[:40]!r} is no verdict.", remedy="left or a, right or b, tie, or both-bad; as the answers stood."
         )
-    question = conversation.question("left", Sampling(), turn=turn.id)
-    made = vote_on(conversation, turn, question, meant, reason=reason)
+    made = vote_on(conversation, turn, meant, reason=reason)
     cast_vote(place, made)
     return made
 
@@ -224,7 +224,7 @@ def _print(conversation: Conversation) -> None:
             if answer is not None:
                 output.out(answer.text)
                 if answer.error is not None:
-                    output.out(f"error: {answer.error.get('message', '')}", style="error")
+                    output.out(f"error: {HIDDEN_FAILURE if blind else answer.error.get('message', '')}", style="error")
         output.out()
     if conversation.left_out:
         output.note(f"{conversation.left_out} lines of its file cannot be read.", style="warning")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from engine.chat.asking import Sampling
 from engine.chat.chat_files import new_conversation
 from engine.chat.conversation import Answer, Conversation
 from engine.chat.votes import (
@@ -41,8 +40,7 @@ def ask(talk: Conversation, prompt: str, *, category: str = "", left: str = "L",
 
 
 def vote(workspace: Workspace, talk: Conversation, turn: int, verdict: Verdict, **more: str) -> None:
-    question = talk.question("left", Sampling(), turn=turn)
-    cast_vote(workspace, vote_on(talk, talk.turns[turn], question, verdict, **more))
+    cast_vote(workspace, vote_on(talk, talk.turns[turn], verdict, **more))
 
 
 def test_sides_are_shuffled_by_seed_and_turn_and_evenly() -> None:
@@ -120,6 +118,38 @@ def test_a_later_vote_on_the_same_answers_counts(workspace: Workspace) -> None:
     assert [each.verdict for each in read_votes(workspace)[0]] == ["both-bad", "left"]
 
 
+def test_a_verdict_that_is_changed_once_names_were_shown_was_not_blind(workspace: Workspace) -> None:
+    talk = new_conversation(workspace, "base", "voice-1", blind_seed=1)
+    kept, changed = ask(talk, "x?"), ask(talk, "y?")
+    for turn in (kept, changed):
+        vote(workspace, talk, turn, "left")
+    vote(workspace, talk, kept, "left", reason="shorter")
+    vote(workspace, talk, changed, "right")
+    vote(workspace, talk, changed, "right", reason="longer")
+    votes, _ = read_votes(workspace)
+    assert [(each.turn, each.reason, each.blind) for each in votes] == [
+        (kept, "shorter", True),
+        (changed, "longer", False),
+    ]
+
+
+def test_an_answer_that_the_user_wrote_wins_nothing_for_its_model(workspace: Workspace) -> None:
+    talk = new_conversation(workspace, "base", "voice-1")
+    turn = ask(talk, "x?")
+    talk.edit_answer(turn, "right", "what it should have said")
+    vote(workspace, talk, turn, "right")
+    (tally,) = tallies(read_votes(workspace)[0])
+    assert (tally.a, tally.b, tally.b_wins) == ("base", "voice-1 (edited)", 1)
+
+
+def test_one_model_asked_in_two_ways_is_compared_by_column(workspace: Workspace) -> None:
+    talk = new_conversation(workspace, "voice-1", "voice-1")
+    for number in range(3):
+        vote(workspace, talk, ask(talk, f"{number}?"), "right")
+    (tally,) = tallies(read_votes(workspace)[0])
+    assert (tally.a, tally.b, tally.a_wins, tally.b_wins) == ("voice-1 (left)", "voice-1 (right)", 0, 3)
+
+
 def test_there_is_nothing_to_vote_on_without_two_answers(workspace: Workspace) -> None:
     talk = new_conversation(workspace, "base", "voice-1")
     turn = talk.begin("x?").id
@@ -156,7 +186,7 @@ def test_votes_become_rows_that_are_read_as_preferences(workspace: Workspace, tm
     assert row.prompt == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello?"},
-        {"role": "assistant", "content": "Hi."},
+        {"role": "assistant", "content": "Hey."},
         {"role": "user", "content": "And?"},
     ]
     assert row.completion == [{"role": "assistant", "content": "[link=x]Fine.\x1b[2J"}]

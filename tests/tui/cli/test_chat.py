@@ -118,6 +118,15 @@ def test_a_side_that_fails_is_told_and_the_other_is_kept(here: Here, cli: Comman
     assert gone.lines[0]["left"]["error"]["code"] == "not-reachable"
 
 
+def test_a_failure_names_no_model_while_names_are_hidden(here: Here) -> None:
+    sides = ("--left", "http://127.0.0.1:9/v1#a", "--right", "http://127.0.0.1:9/v1#b")
+    gone = here("chat", *sides, "-p", "x?", "--blind")
+    assert (gone.code, gone.err.count("It failed."), "127.0.0.1" in gone.out + gone.err) == (12, 2, False)
+    (kept,) = here("chats", "--json").json
+    printed = here("chats", kept["name"])
+    assert (printed.out.count("It failed."), "127.0.0.1" in printed.out) == (2, False)
+
+
 def test_no_key_reaches_disk_or_output(here: Here, cli: CommandLine, llama_server: Running) -> None:
     port = llama_server.origin.rpartition(":")[2]
     environ = {f"FTCONSOLE_API_KEY_127_0_0_1_{port}": KEY, "LM_API_TOKEN": KEY}
