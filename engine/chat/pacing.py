@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-LONGEST_PAUSE = 0.1
+LONGEST_PAUSE = 0.2
 """Below what is seen: the screen draws four times a second."""
 _SHARE = 0.02
 """Of the time since the first piece. An answer's speed is thus known to 2 %, and a short answer is not held up."""

@@ -44,7 +44,7 @@ class Vote:
     category: str = ""
     reason: str = ""
     blind: bool = False
-    """Whether names and sides were hidden when it was cast. A verdict that was changed later was not: names were known."""
+    """Whether names and sides were hidden when it was cast. They were known when a verdict was changed later."""
     swapped: bool = False
     """Whether the left column stood on the right."""
     seed: int | None = None
