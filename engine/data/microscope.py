@@ -88,6 +88,8 @@ class Examined:
     """How many tokens chosen and rejected begin with in common."""
     rejected_ends_trained: bool = False
     """As `ends_trained`, of the rejected answer."""
+    rejected_rendered: str = ""
+    """As `rendered`, with the rejected answer of a preference."""
     about: str = ""
     """What a method does with the row that is not told by its mask: of an answer marked as bad, of a row to unlearn."""
 

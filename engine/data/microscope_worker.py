@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -156,7 +156,7 @@ class Bench:
             "line": line,
             "raw": json.dumps(record, ensure_ascii=False, default=str),
             "messages": [*row.prompt, *row.completion],
-            "rendered": self._rendered(row),
+            "rendered": self._rendered(row, row.completion),
             "tokens": tokens,
             "trained_share": trained / len(seen) if seen else 0.0,
             "ends_trained": self._ends_trained(tokens),
@@ -170,6 +170,7 @@ class Bench:
         if other:
             (rejected,) = other
             found |= self._compared(tokens, rejected)
+            found["rejected_rendered"] = self._rendered(row, row.rejected)
         return found
 
     @property
@@ -290,12 +291,12 @@ class Bench:
             padding = [False] * len(ids)
         return ids, labels, padding
 
-    def _rendered(self, row: Row) -> str:
+    def _rendered(self, row: Row, answer: Sequence[Mapping[str, str]]) -> str:
         if row.kind == "tokenised":
             return ""
         if row.kind == "text":
             return row.completion[-1]["content"]
-        rendered: str = self.tokenizer.apply_chat_template([*row.prompt, *row.completion], tokenize=False)
+        rendered: str = self.tokenizer.apply_chat_template([*row.prompt, *answer], tokenize=False)
         return rendered
 
     def _text(self, number: int) -> str:

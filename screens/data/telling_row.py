@@ -10,7 +10,7 @@ from engine.errors import EngineError
 from screens.data.book import Entry
 from screens.data.lens import Settled
 from screens.data.pane import Told
-from screens.data.telling import BESIDE, beside_each_other, message_rows, paragraph, raw_rows, told
+from screens.data.telling import BESIDE, beside_each_other, common_prefix, message_rows, paragraph, raw_rows, told
 from screens.data.token_rows import Token, legend, list_rows, mask_rows
 from tui.display import plain
 from tui.widgets.cells import Piece, length
@@ -38,6 +38,8 @@ def examined_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -
     """Return what "rendered", "mask" and "tokens" tell of a row."""
     rows = verdict(examined, width, glyphs)
     if view == "rendered":
+        if examined.rejected_rendered:
+            return told([*rows, [], *rendered_pair(examined.rendered, examined.rejected_rendered, width)])
         text = examined.rendered or "The row is tokenised already: nothing is rendered."
         return told([*rows, [], *paragraph(text, width)])
 
@@ -47,6 +49,19 @@ def examined_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -
     if not examined.rejected_tokens:
         return told([*rows, [], *in_rows(legend(examined.tokens, glyphs), width), [], *make(examined.tokens)])
     return told([*rows, [], *pair_rows(view, examined, width, glyphs)])
+
+
+def rendered_pair(chosen: str, rejected: str, width: int) -> list[list[Piece]]:
+    """Return the lines both texts begin with, and behind them one beside the other, where there is room for both."""
+    same = chosen.rfind("\n", 0, common_prefix(chosen, rejected)) + 1
+    beside = width >= BESIDE
+    room = (width - 3) // 2 if beside else width
+    made = [
+        [[(name, style)], *paragraph(text[same:], room)]
+        for name, style, text in (("chosen", "g", chosen), ("rejected", "e", rejected))
+    ]
+    rows = [*paragraph(chosen[: same - 1], width), []] if same else []
+    return [*rows, *(beside_each_other(made[0], made[1], room) if beside else [*made[0], [], *made[1]])]
 
 
 def pair_rows(view: str, examined: Examined, width: int, glyphs: GlyphSet) -> list[list[Piece]]:

@@ -203,6 +203,8 @@ def _print_row(examined: Examined) -> None:
     block("Raw", examined.raw)
     block("Messages", "\n".join(f"{message['role']}: {message['content']}" for message in examined.messages))
     block("Rendered", examined.rendered)
+    if examined.rejected_rendered:
+        block("Rendered with the rejected answer", examined.rejected_rendered)
     _print_tokens("Tokens", examined.tokens)
     if examined.rejected_tokens:
         _print_tokens(

@@ -175,6 +175,7 @@ def test_a_preference_shows_both_sides_and_what_they_have_in_common(tmp_path: Pa
     assert texts[0][:common] == texts[1][:common]
     assert "".join(texts[0][:common]).endswith("It is ")
     assert ("".join(texts[0][common:]), "".join(texts[1][common:])) == ("so.<|im_end|>\n", "not.<|im_end|>\n")
+    assert ["".join(side) for side in texts] == [found["rendered"], found["rejected_rendered"]]
 
 
 @pytest.mark.parametrize("name", ["dpo", "kto"])

@@ -57,8 +57,9 @@ def examined_pair(line: int) -> Examined:
     chosen, rejected = answer([" may", " be", " so", "."], 300), answer([" is", " certainly", " so", ",", " is"], 400)
     padded = [*chosen, Token("<|pad|>", 0, trained=False, padding=True)]
     return Examined(
-        "preferences.jsonl", line, "{}", [{"role": "user", "content": "What?"}], "user\nWhat?\n", padded,
-        6 / 11, True, 0, 0, None, rejected, 6, True,
+        "preferences.jsonl", line, "{}", [{"role": "user", "content": "What?"}],
+        "".join(token.text for token in chosen), padded, 6 / 11, True, 0, 0, None, rejected, 6, True,
+        "".join(token.text for token in rejected),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from engine.data.row import Row
 from screens.data.telling import common_prefix, message_rows, raw_rows
+from screens.data.telling_row import rendered_pair
 from tests.screens.data.files import NASTY
 from tui.display import cell_len
 from tui.widgets.cells import Piece
@@ -39,6 +40,16 @@ def test_two_answers_fit_beside_each_other_or_below(width: int) -> None:
     rows = lines(message_rows(row, width))
     assert all(cell_len(text) <= width for text in rows)
     assert any("chosen" in text and "rejected" in text for text in rows) == (width >= 64)
+    assert "\x1b" not in "".join(rows)
+
+
+@pytest.mark.parametrize("width", [20, 63, 64, 100])
+def test_a_rendered_pair_shows_its_question_once_and_both_answers(width: int) -> None:
+    texts = [f"<|user|>\nWhat?\n<|assistant|>\n{answer}<|end|>\n" for answer in ("So.", f"Not {NASTY}")]
+    rows = lines(rendered_pair(texts[0], texts[1], width))
+    assert [sum(word in text for text in rows) for word in ("What?", "So.", "Not")] == [1, 1, 1]
+    assert any("So." in text and "Not" in text for text in rows) == (width >= 64)
+    assert all(cell_len(text) <= width for text in rows)
     assert "\x1b" not in "".join(rows)
 
 
