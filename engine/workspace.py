@@ -163,17 +163,18 @@ class Workspace:
                 return candidate
             if candidate.is_dir():
                 folder = folder or candidate
-        if folder is None and _HUB_NAME.fullmatch(text):
+        on_the_hub = _HUB_NAME.fullmatch(text) is not None
+        if folder is None and on_the_hub:
             from engine.data.places import dataset_folder
 
             folder = dataset_folder(text)
         if folder is not None:
             return folder
         near = self._nearest(text)
-        raise NotFound(
-            f"There is no data file {text[:200]!r}{self._looked_in(text)}.",
-            remedy=f"Did you mean {near}?" if near else "Check the path; one row per line, as JSON.",
-        )
+        remedy = f"Did you mean {near}?" if near else "Check the path; one row per line, as JSON."
+        if not near and on_the_hub and not text.lower().endswith(_DATA_ENDINGS):
+            remedy = f"Check the path. A data set of the Hub is fetched first: hf download {text} --repo-type dataset"
+        raise NotFound(f"There is no data file {text[:200]!r}{self._looked_in(text)}.", remedy=remedy)
 
     def lasting_path(self, text: str) -> str:
         """Return `text` so that it means the same file, folder or data set from any current folder.

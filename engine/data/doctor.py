@@ -475,7 +475,7 @@ _LEFT_OUT = (
 """Rows with these are not learned."""
 _REASONED = ("malformed-line", "unusable-row", "empty-answer", "unknown-role", "other-type", "template-refuses")
 """Of these the rows differ in what is wrong with them."""
-_VERBS = {"are": "is", "have": "has", "begin": "begins", "teach": "teaches", "ask": "asks"}
+_VERBS = {"are": "is", "have": "has", "begin": "begins", "teach": "teaches", "ask": "asks", "their": "its"}
 _WORDS: Mapping[str, _Wording] = {
     "malformed-line": _Wording("grave", "{rows} cannot be read: {example}", "Correct or delete those lines."),
     "unusable-row": _Wording(
@@ -513,7 +513,7 @@ _WORDS: Mapping[str, _Wording] = {
     ),
     "control-tokens": _Wording(
         "warning",
-        "{rows} of {of} {have} control tokens in their text, such as {example}",
+        "{rows} of {of} {have} control tokens in {their} text, such as {example}",
         "Give plain messages: the template adds its marks itself.",
     ),
     "trains-on-nothing": _Wording(

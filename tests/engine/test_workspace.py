@@ -252,8 +252,9 @@ def test_a_folder_and_a_cached_data_set_have_the_files_of_a_split(
             workspace.data_files(text, "test")
     one = workspace.datasets / "mine" / "val.jsonl"
     assert workspace.data_files("datasets/mine/val.jsonl", "train") == (one,)
-    with pytest.raises(NotFound, match="no data file 'ada/other'"):
+    with pytest.raises(NotFound, match="no data file 'ada/other'") as missing:
         workspace.data_files("ada/other", "train")
+    assert "hf download ada/other --repo-type dataset" in missing.value.remedy
 
 
 def test_a_model_of_the_workspace_goes_by_its_folders_name(workspace: Workspace) -> None:
