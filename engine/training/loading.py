@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from engine.config.arguments import model_arguments, quantization_arguments
 from engine.config.resolved import ResolvedConfig
 from engine.errors import EngineError, NotFound
+from engine.weights import weight_files
 
 ALLOW = "Read that code; if you trust it, set model.trust_remote_code: true."
 
@@ -134,12 +135,16 @@ def pretrained(source: str, name: str, *, allow: str = ALLOW, **arguments: Any) 
         source: A local folder, or a Hub name.
         name: What the user calls it.
         allow: How code that the model brings is allowed, in a sentence.
-        arguments: Of `from_pretrained`: type, device, quantisation are the caller's business.
+        arguments: Of `from_pretrained`: type, device, quantisation are the caller's business. `use_safetensors` is True
+            where nothing else is said: a `.bin` is a pickle, a program of its own.
 
     Raises:
-        NotFound: The model is neither on this machine nor reachable.
+        NotFound: The model is neither on this machine nor reachable, or has its weights in pickles.
+        WeightsDamaged: The index of a local folder's weights is none.
         ModelUnusable: It needs code of its own that was not allowed.
     """
+    if arguments.setdefault("use_safetensors", True) and Path(source).is_dir():
+        weight_files(Path(source))
     with _in_words(name, allow):
         return AutoModelForCausalLM.from_pretrained(source, **arguments)
 
@@ -225,6 +230,11 @@ def unusable(error: Exception, name: str, allow: str = ALLOW) -> EngineError:
             remedy=allow,
         )
     first = said.strip().splitlines()[0][:300] if said.strip() else type(error).__name__
+    if "safetensors" in first and "file named" in first:
+        return NotFound(
+            f"The model {name} has no weights in safetensors files, and a pickle runs whatever program it holds.",
+            remedy="Save it once with save_pretrained, or ask the Hub for a conversion: safetensors/convert.",
+        )
     return NotFound(
         f"The model {name} cannot be loaded: {first}",
         remedy="Check the name and revision, log in with `hf auth login` for a gated model, or give a local folder.",

@@ -26,6 +26,7 @@ from engine.launch.prepare import Settled, settle
 from engine.runs.directory import free_name
 from engine.runs.provenance import cached_commit
 from engine.runs.summary import summarise_all
+from engine.weights import read_tensors
 from engine.workspace import Workspace
 from screens.configure.memory import Memory, sentence
 from screens.configure.worker import as_arguments, given, refusal
@@ -102,14 +103,15 @@ def _model(workspace: Workspace, found: Settled) -> Iterator[Item]:
     entry = catalogue(workspace).get(model.name) or catalogue(workspace).get(config.model.name)
     fields = entry.fields if entry is not None else {}
     if model.path is not None:
-        weights = [*model.path.glob("*.safetensors"), *model.path.glob("pytorch_model*.bin")]
-        size = sum(path.stat().st_size for path in weights)
         tokenizer = any((model.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-        if not weights:
-            yield Item("model", "grave", f"{model.name} has no weights in {model.path}.", "Fetch the model again.")
-        elif not tokenizer:
+        try:
+            size = sum(tensor.used_bytes for tensor in read_tensors(model.path).values())
+        except EngineError as error:  # what loading it would say, some seconds after the start
+            yield Item("model", "grave", error.message, error.remedy)
+            size = 0
+        if not tokenizer:
             yield Item("model", "grave", f"{model.name} has no tokenizer in {model.path}.", "Fetch the model again.")
-        else:
+        elif size:
             yield Item("model", "ok", f"{model.name}: {_size(size)} of weights and a tokenizer are here")
     elif cached_commit(model.name, config.model.revision):
         yield Item("model", "ok", f"{model.name} is in the cache of the Hub")
