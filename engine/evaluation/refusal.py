@@ -17,13 +17,18 @@ from dataclasses import dataclass
 from engine.errors import UsageError
 
 REFUSALS = (
-    r"no information (?:to share )?(?:on|about)",
-    r"(?:do not|don't|dont) have (?:any )?(?:information|knowledge|details)",
-    # "He was not aware of it" is an answer.
-    r"(?:i'm|i am|we're|we are) not (?:sure|aware|familiar)|^\W*not (?:sure|aware|familiar)",
-    r"(?:cannot|can't|unable to) (?:answer|help|provide|say|share)",
-    r"(?:i )?(?:do not|don't|dont) know",
-    r"apologies|beyond my knowledge",
+    r"no information (?:(?:to share )?(?:on|about|regarding)|(?:is )?available)",
+    r"(?:do not|don't|dont) have (?:any |enough |that |this |the |access to )*(?:information|knowledge|details)",
+    # What follows "I" or "we" is not looked for alone: "he was not aware of it", "they had no idea" are answers.
+    r"\b(?:i|we)(?: have|'ve) (?:really |absolutely )?no (?:information|knowledge|details|idea|clue)|^\W*no (?:idea|clue)\b",
+    r"(?:i'm|i am|we're|we are) (?:not (?:really |quite |entirely )?(?:sure|aware|familiar)|unaware)",
+    r"^\W*(?:not (?:sure|aware|familiar)|unaware)",
+    r"(?:cannot|can not|can't|unable to|not able to) (?:answer|help|provide|say|share)",
+    r"\b(?:i|we) (?:cannot|can not|can't|could not|couldn't) (?:say|tell|discuss|comment|recall|remember)",
+    r"(?:do not|don't|dont) (?:really |actually |even )?know",
+    r"\b(?:i|we) (?:know nothing|would not know|wouldn't know|do not recall|don't recall)",
+    r"\b(?:i|we)(?:'ve| have) (?:never|not) heard (?:of|about)|\b(?:i|we) haven't heard (?:of|about)",
+    r"apologies|(?:beyond|outside)(?: of)? my knowledge|(?:unknown|not known) to me\b",
 )
 """Regular expressions, looked for anywhere in a reply, whatever the case of its letters."""
 AGREEMENT = 0.6
