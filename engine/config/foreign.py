@@ -14,6 +14,7 @@ from engine.config import check, trainer_options
 from engine.config.check import Setting
 from engine.config.declaration import TRAINER, sections
 from engine.config.foreign_keys import IGNORED, TABLES, Left, Taker, looks_like
+from engine.config.methods import METHODS
 from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
 from engine.errors import UsageError
 
@@ -112,7 +113,7 @@ def _leave_evaluations(found: Imported) -> None:
 
 
 def _take(found: Imported, taker: Taker, name: str, line: int, value: Any) -> None:
-    table = TABLES[found.tool]
+    table, method = TABLES[found.tool], _method(found.tool, taker.values)
     if name in IGNORED:
         found.left.append(NotTaken(name, line, value, IGNORED[name]))
         return
@@ -125,13 +126,13 @@ def _take(found: Imported, taker: Taker, name: str, line: int, value: Any) -> No
         except Left as why:
             found.left.append(NotTaken(name, line, value, str(why)))
             return
-    elif name in trainer_options.options("sft"):
+    elif name in trainer_options.options(METHODS[method].trainer):
         pairs = {f"{TRAINER}.{name}": value}
     else:
         found.left.append(NotTaken(name, line, value, trainer_options.why_owned(name) or "there is no counterpart"))
         return
     for key, own in pairs.items():
-        if problem := _problem(key, own, taker.values):
+        if problem := _problem(key, own, method, taker.values):
             found.left.append(NotTaken(name, line, value, f"{key} {problem}"))
         else:
             found.taken.append(Taken(name, line, key, own))
@@ -139,9 +140,15 @@ def _take(found: Imported, taker: Taker, name: str, line: int, value: Any) -> No
         found.left.append(NotTaken(name, line, value, "it is so here anyway"))
 
 
-def _problem(key: str, value: Any, written: Mapping[str, Any]) -> str:
+def _method(tool: str, values: Mapping[str, Any]) -> str:
+    """Return the method that the file is for, by which its other keys are judged; "sft" where nothing says it."""
+    stage = values.get("stage", "sft") if tool == "llamafactory" else "sft"
+    return str(stage) if stage in ("dpo", "kto") else "sft"
+
+
+def _problem(key: str, value: Any, method: str, written: Mapping[str, Any]) -> str:
     """Return what is wrong with one value here; empty when nothing is."""
-    around: dict[str, Any] = {"data.train": ["rows"], "data.validation": ["rows"]}
+    around: dict[str, Any] = {"data.train": ["rows"], "data.validation": ["rows"], "method.name": method}
     # The two are right or wrong together.
     around["training.lr_scheduler_type"] = written.get("lr_scheduler_type", written.get("lr_scheduler", "cosine"))
     around["trainer.lr_scheduler_kwargs"] = written.get("lr_scheduler_kwargs")

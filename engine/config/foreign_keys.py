@@ -302,9 +302,87 @@ def _factory_bits(_taker: Taker, value: Any) -> Settings:
     raise Left("only 4 and 8 bits are taken")
 
 
+_PAIR_LOSSES = ("sigmoid", "hinge", "ipo")
+"""Those that DPO has there and here; orpo, simpo and kto_pair are losses of other methods under its name."""
+
+
+def _factory_stage(taker: Taker, value: Any) -> Settings:
+    if value == "dpo" and (loss := taker.values.get("pref_loss", "sigmoid")) not in _PAIR_LOSSES:
+        raise Left(f"pref_loss {str(loss)[:40]} is not trained: choose a method yourself")
+    if value not in ("sft", "dpo", "kto"):
+        raise Left("only sft, dpo and kto are imported")
+    return {"method.name": value}
+
+
+def _factory_of(stages: Mapping[str, str]) -> Take:
+    """Take a setting that belongs to some stages, and is called otherwise in each."""
+
+    def take(taker: Taker, value: Any) -> Settings:
+        stage = str(taker.values.get("stage", "sft"))
+        if stage not in stages:
+            raise Left(f"it is for stage {' and '.join(stages)}")
+        return {stages[stage]: value}
+
+    return take
+
+
+def _factory_loss(taker: Taker, value: Any) -> Settings:
+    made = _factory_of({"dpo": "dpo.loss_type"})(taker, value)
+    if value not in _PAIR_LOSSES:
+        raise Left("it is not trained")
+    return made
+
+
+def _factory_smoothing(taker: Taker, value: Any) -> Settings:
+    made = _factory_of({"dpo": "dpo.label_smoothing"})(taker, value)
+    if value:
+        raise Left("TRL smooths no labels of the sigmoid loss, for which alone it is; dpo.loss_type: robust is near it")
+    return made
+
+
+def _factory_batch(taker: Taker, value: Any) -> Settings:
+    if value == 1 and taker.values.get("stage") == "kto":
+        raise Left("kto compares the rows of one pass: set 2 or more, and as many fewer gradient_accumulation_steps")
+    return {"training.per_device_train_batch_size": value}
+
+
+def _factory_pissa(taker: Taker, value: Any) -> Settings:
+    if not _truth(value):
+        raise Left("it is false, as here")
+    rounds = taker.values.get("pissa_iter", 16)
+    if rounds not in (16, -1):
+        raise Left("only 16 rounds, or -1, are taken: lora.init_lora_weights pissa_niter_16 and pissa")
+    return {"lora.init_lora_weights": "pissa" if rounds == -1 else "pissa_niter_16"}
+
+
+def _nothing_beside(reason: str) -> Take:
+    def take(_taker: Taker, value: Any) -> Settings:
+        if value:
+            raise Left(reason)
+        return {}
+
+    return take
+
+
+_FACTORY_REFERENCE = _only((), "the reference is the model as it begins, or with dpo.reference: base the base")
+
 LLAMAFACTORY: dict[str, Take] = {
     **_COMMON,
-    "stage": _only(("sft",), "only supervised fine-tuning is imported", {"method.name": "sft"}),
+    "stage": _factory_stage,
+    "pref_beta": _factory_of({"dpo": "dpo.beta", "kto": "kto.beta"}),
+    "pref_loss": _factory_loss,
+    "pref_ftx": _nothing_beside("no loss on the chosen answers is added"),
+    "pref_bco_weight": _nothing_beside("no second loss is added; dpo.loss_type: bco_pair is that one alone"),
+    "dpo_label_smoothing": _factory_smoothing,
+    "kto_chosen_weight": _factory_of({"kto": "kto.desirable_weight"}),
+    "kto_rejected_weight": _factory_of({"kto": "kto.undesirable_weight"}),
+    "ref_model": _FACTORY_REFERENCE,
+    "ref_model_adapters": _FACTORY_REFERENCE,
+    "ref_model_quantization_bit": _FACTORY_REFERENCE,
+    "per_device_train_batch_size": _factory_batch,
+    "pissa_init": _factory_pissa,
+    "pissa_iter": _only((), "it belongs to pissa_init"),
+    "pissa_convert": _only((), "what is saved is an ordinary adapter, always"),
     "finetuning_type": _only(("lora",), "only LoRA is trained"),
     "lora_rank": _as("lora.r"),
     "lora_target": _targets,

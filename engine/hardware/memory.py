@@ -109,6 +109,7 @@ def estimate(
     *,
     kind: str,
     batch: Batch,
+    frozen: int = 0,
     free_bytes: int | None = None,
     device_bytes: int | None = None,
     correction: Correction = NOTHING_MEASURED,
@@ -120,6 +121,8 @@ def estimate(
         shape: Of its base model.
         kind: Of device: "cuda", "mps" or "cpu".
         batch: The largest there will be.
+        frozen: Numbers in adapters that act beside the trained one and are not trained: an earlier one, or a copy that
+            is compared with. PEFT holds them in float32; autograd keeps nothing for them.
         free_bytes: What a new process could take.
         device_bytes: What the device has in all.
         correction: From measurements on this machine.
@@ -129,7 +132,7 @@ def estimate(
     factor = correction.activation_factor * ALLOCATOR[kind]
     components = {
         "weights": weight_bytes(config, shape),
-        "adapter": adapter,
+        "adapter": adapter + BYTES["float32"] * frozen,
         "gradients": adapter,
         "optimizer": optimizer_bytes(config, trained),
         "activations": round(factor * activation_bytes(config, shape, batch, kind)),

@@ -46,6 +46,11 @@ class Start:
         return self.source.run
 
     @property
+    def num_parameters(self) -> int:
+        """How many numbers its matrices have."""
+        return read_adapter(Path(self.source.path)).num_parameters
+
+    @property
     def copies(self) -> dict[str, Path]:
         """What is copied into the run's folder."""
         folder = Path(self.source.path)

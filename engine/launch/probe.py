@@ -159,7 +159,7 @@ def remember(found: Probed, given: Settled, shape: ModelShape, *, now: float) ->
             batch = Batch(trial.rows * sequences_per_row(config), trial.length, trial.trained_share)
             measured.remember(
                 config,
-                estimate(config, shape, kind=found.room.kind, batch=batch),
+                estimate(config, shape, kind=found.room.kind, batch=batch, frozen=_frozen(given)),
                 device=found.room.device,
                 peak_bytes=trial.peak_bytes,
                 context_bytes=found.context_bytes,
@@ -177,10 +177,17 @@ def predict(given: Settled, shape: ModelShape, batch: Batch, *, corrected: bool 
         shape,
         kind=there.kind,
         batch=batch,
+        frozen=_frozen(given),
         free_bytes=there.free_bytes,
         device_bytes=there.total_bytes,
         correction=known,
     )
+
+
+def _frozen(given: Settled) -> int:
+    """Return the numbers of an earlier adapter that acts beside the trained one."""
+    stacked = given.resolved.config.model.adapter_mode == "stack"
+    return given.start.num_parameters if stacked and given.start is not None else 0
 
 
 def _specification(given: Settled, there: Room) -> dict[str, Any]:
@@ -194,6 +201,7 @@ def _specification(given: Settled, there: Room) -> dict[str, Any]:
             for file in given.data
             if file.role == "train"
         ],
+        "beside": given.start.source.path if _frozen(given) and given.start is not None else None,
         "rows": settled(config.training.per_device_train_batch_size),
         "free_bytes": there.free_bytes,
     }

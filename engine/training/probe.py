@@ -87,6 +87,7 @@ class _Probe:
         self.files: list[dict[str, Any]] = specification["files"]
         self.source: str = specification["source"]
         self.commit: str | None = specification["commit"]
+        self.beside: str | None = specification["beside"]
         self.resolved = ResolvedConfig.from_yaml(specification["config"])
         import datasets
         import torch
@@ -119,6 +120,8 @@ class _Probe:
         self.rows = _longest_rows(self.files)
         # What the first weights are decides nothing about memory, and taking the base apart takes minutes.
         self.peft: Any = {**lora_arguments(self.resolved), "init_lora_weights": True}
+        if self.beside is not None:
+            self.model = self.loading.with_adapter(self.model, Path(self.beside), beside=self.peft)
 
     def counted(self) -> dict[str, int]:
         return {"weight_bytes": self.base_bytes}
@@ -280,7 +283,7 @@ class _Probe:
         trainer.add_callback(Clock())
         trained = [p for p in trainer.model.parameters() if p.requires_grad]
         if self.device.type != "cuda":  # with the trainer's own modules; weights may be mapped and not read yet
-            held = self.base_bytes + _bytes_of(trained)
+            held = _bytes_of(trainer.model.parameters())
             if not self.tried:
                 self.context_bytes = max(self.context_bytes, _resident_bytes() - held)
             self.tried = True
@@ -299,7 +302,7 @@ class _Probe:
             "trained_share": round(self.trained_share, 4),
             "context_bytes": self.context_bytes,
             "peak_bytes": peak + (self.context_bytes if self.device.type == "cuda" else 0),
-            "adapter_bytes": _bytes_of(trained),
+            "adapter_bytes": _bytes_of(trainer.model.parameters()) - self.base_bytes,
             "optimizer_bytes": _bytes_of(tensors),
             "step_seconds": round(last, 4),
             "tokens_per_second": round(number / last, 1) if last > 0 else None,

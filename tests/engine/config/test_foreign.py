@@ -152,6 +152,46 @@ def test_a_configuration_of_llama_factory(tmp_path: Path) -> None:
     assert {"template", "do_train", "output_dir", "report_to", "eval_steps"} <= set(left(found))
 
 
+@pytest.mark.parametrize(
+    ("stage", "written", "settings"),
+    [
+        ("dpo", "pref_beta: 0.2\npref_loss: ipo\npref_ftx: 0.0\nld_alpha: 0.5",
+         {"dpo.beta": 0.2, "dpo.loss_type": "ipo", "trainer.ld_alpha": 0.5}),
+        ("kto", "pref_beta: 0.2\nkto_chosen_weight: 1.5\nkto_rejected_weight: 0.5",
+         {"kto.beta": 0.2, "kto.desirable_weight": 1.5, "kto.undesirable_weight": 0.5}),
+        ("sft", "pissa_init: true\npissa_iter: 16", {"lora.init_lora_weights": "pissa_niter_16"}),
+    ],
+)  # fmt: skip
+def test_the_stages_of_llama_factory(tmp_path: Path, stage: str, written: str, settings: dict[str, object]) -> None:
+    found = taken_from(tmp_path, f"{written}\nmodel_name_or_path: tiny\nfinetuning_type: lora\nstage: {stage}\n")
+    assert found.settings == {**settings, "model.name": "tiny", "method.name": stage}
+    loads(found.to_yaml(), "run.yaml").override(["data.train=a.jsonl"]).check()
+
+
+@pytest.mark.parametrize(
+    ("stage", "line", "reason"),
+    [
+        ("ppo", "ppo_epochs: 4", "no counterpart"),
+        ("rm", "pref_beta: 0.1", "for stage dpo and kto"),
+        ("sft", "kto_chosen_weight: 2.0", "for stage kto"),
+        ("dpo", "pref_loss: simpo", "not trained"),
+        ("dpo", "pref_ftx: 0.5", "no loss on the chosen answers"),
+        ("dpo", "dpo_label_smoothing: 0.1", "robust"),
+        ("dpo", "ref_model: other/model", "as it begins"),
+        ("dpo", "packing: true", "one by one"),
+        ("kto", "per_device_train_batch_size: 1", "2 or more"),
+        ("kto", "ld_alpha: 0.5", "no counterpart"),
+    ],
+)
+def test_what_a_stage_of_llama_factory_has_no_counterpart_for(
+    tmp_path: Path, stage: str, line: str, reason: str
+) -> None:
+    found = taken_from(tmp_path, f"model_name_or_path: tiny\nstage: {stage}\n{line}\n")
+    assert reason in left(found)[line.partition(":")[0]]
+    taken = stage in ("sft", "dpo", "kto") and "simpo" not in line
+    assert found.settings == {"model.name": "tiny", **({"method.name": stage} if taken else {})}
+
+
 def test_names_of_data_sets_that_cannot_be_looked_up_are_listed(tmp_path: Path) -> None:
     reasons = left(taken_from(tmp_path, FACTORY))
     assert "dataset_info.json" in reasons["dataset"]

@@ -11,7 +11,8 @@ import pytest
 from engine import events
 from engine.config.load import loads
 from engine.errors import ConfigError
-from engine.launch.prepare import new_run
+from engine.launch.forecast import forecast
+from engine.launch.prepare import new_run, settle
 from engine.workspace import Workspace
 from tests.conftest import read_records
 from tests.engine.training.test_exact_resume import train, whole_and_resumed
@@ -24,6 +25,7 @@ def test_what_is_saved_is_both_adapters_as_one_and_a_resume_goes_on_exactly(
 ) -> None:
     import torch
     from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     workspace = Workspace(tmp_path / "workspace")
@@ -37,6 +39,9 @@ def test_what_is_saved_is_both_adapters_as_one_and_a_resume_goes_on_exactly(
     stack = {"model": {"adapter": "first", "adapter_mode": "stack", "name": str(small_model), "device": "cpu"},
              "lora": {"r": 2, "lora_alpha": 5, "target_modules": ["q_proj", "v_proj"], "use_rslora": True}}  # fmt: skip
     whole, _, _ = whole_and_resumed(workspace, config_text(**short, **stack))
+    memory = forecast(workspace, settle(workspace, loads(config_text(**short, **stack), "test.yaml"))).memory.components
+    earlier = sum(tensor.numel() for tensor in load_file(whole.start / WEIGHTS).values())
+    assert memory["adapter"] == memory["gradients"] + 4 * earlier
     (told,) = [one for record in read_records(whole) if isinstance(one := record.event, events.EarlierLearning)]
     assert (told.mode, told.parent) == ("stack", "first")
 
