@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from engine.evaluation.temporal import KINDS, Report, Share, report
 from engine.events import BehaviourMeasured, json_number
 from engine.journal import write_error
 from engine.renaming import replace_file
-from engine.runs.checkpoints import SCORES, sha256
+from engine.runs.checkpoints import SCORES, Checkpoint, read_checkpoint, sha256
 from engine.runs.directory import RunDirectory
 from engine.runs.follow import tail
 from engine.runs.provenance import read_provenance
@@ -248,26 +248,56 @@ class Result:
     """ISO 8601, UTC."""
     scores: Mapping[str, float]
     grade: str
+    step: int | None = None
+    """Optimizer steps that the weights had seen; None where it does not say."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of the adapter that was asked; empty in results of earlier versions."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form; numbers that JSON cannot hold are texts."""
         scores = {name: json_number(value) for name, value in self.scores.items()}
-        return {"suite": self.suite, "created": self.created, "grade": self.grade, "scores": scores,
+        return {"suite": self.suite, "created": self.created, "step": self.step, "grade": self.grade, "scores": scores,
                 "path": str(self.path)}  # fmt: skip
 
+    def is_of(self, checkpoint: Checkpoint | None) -> bool:
+        """Return whether it is of the weights that are there now: `best/` is replaced, a step can be taken anew.
 
-def results_of(run: RunDirectory, checkpoint: str) -> list[Result]:
-    """Return the results kept of one checkpoint of a run, newest first. What cannot be read is passed over."""
+        Args:
+            checkpoint: As it is; None where nothing there says what it is, and then nothing contradicts.
+        """
+        if checkpoint is None or checkpoint.run_id is None:
+            return True
+        if self.weights:
+            return all(checkpoint.files.get(name, {}).get("sha256") == mark for name, mark in self.weights.items())
+        return self.step is None or self.step == checkpoint.step
+
+
+def results_of(run: RunDirectory, folder: Path) -> list[Result]:
+    """Return the results kept of the weights in a checkpoint's folder, newest first.
+
+    What cannot be read is passed over, and so is what was found of weights that were there before.
+    """
     found = []
     for suite in SUITES:
-        for path in sorted(run.evaluations.glob(f"{suite}-{checkpoint}-*.json")):
+        for path in sorted(run.evaluations.glob(f"{suite}-{folder.name}-*.json")):
             try:
-                value = json.loads(path.read_bytes())
-                scores = {name: float(one["value"]) for name, one in value["scores"].items()}
-                found.append(Result(path, suite, str(value["created"]), scores, str(value["grade"])))
+                found.append(_read_result(path, suite))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
-    return sorted(found, key=lambda one: one.created, reverse=True)
+    checkpoint = read_checkpoint(folder) if found else None
+    return sorted((one for one in found if one.is_of(checkpoint)), key=lambda one: one.created, reverse=True)
+
+
+def _read_result(path: Path, suite: str) -> Result:
+    value = json.loads(path.read_bytes())
+    step = value.get("step")
+    return Result(
+        path, suite, str(value["created"]),
+        scores={name: float(one["value"]) for name, one in value["scores"].items()},
+        grade=str(value["grade"]),
+        step=step if type(step) is int else None,
+        weights={str(name): str(mark) for name, mark in value.get("weights", {}).items()},
+    )  # fmt: skip
 
 
 def measured_after(run: RunDirectory) -> BehaviourMeasured | None:
@@ -310,10 +340,14 @@ def _weights(model: LocalModel) -> list[str]:
     """Return what tells these weights from others under the same name: a checkpoint may be replaced."""
     found = list(model.identity)
     if model.adapter is not None:
-        found += [sha256(path) for path in sorted(model.adapter.glob("adapter_model.*"))]
+        found += _marks(model.adapter).values()
     elif Path(model.base.source).is_dir():
         found += [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in _weight_files(model)]
     return found
+
+
+def _marks(adapter: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in sorted(adapter.glob("adapter_model.*"))}
 
 
 def _weight_files(model: LocalModel) -> Iterator[Path]:
@@ -325,6 +359,7 @@ def _when(model: LocalModel | Endpoint, test: Test) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
+        "weights": _marks(model.adapter) if isinstance(model, LocalModel) and model.adapter is not None else {},
         "test": [{"path": str(path), "sha256": sha256(path)} for path in test.files],
         "questions": len(test.rows),
         "passed_over": test.passed_over,

@@ -20,9 +20,9 @@ REFUSALS = (
     r"no information (?:(?:to share )?(?:on|about|regarding)|(?:is )?available)",
     r"(?:do not|don't|dont) have (?:any |enough |that |this |the |access to )*(?:information|knowledge|details)",
     # What follows "I" or "we" is not looked for alone: "he was not aware of it", "they had no idea" are answers.
-    r"\b(?:i|we)(?: have|'ve) (?:really |absolutely )?no (?:information|knowledge|details|idea|clue)|^\W*no (?:idea|clue)\b",
+    r"\b(?:i|we)(?: have|'ve) (?:really |absolutely )?no (?:information|knowledge|details|idea|clue)",
     r"(?:i'm|i am|we're|we are) (?:not (?:really |quite |entirely )?(?:sure|aware|familiar)|unaware)",
-    r"^\W*(?:not (?:sure|aware|familiar)|unaware)",
+    r"^\W*(?:not (?:sure|aware|familiar)|unaware|no idea|no clue)\b",
     r"(?:cannot|can not|can't|unable to|not able to) (?:answer|help|provide|say|share)",
     r"\b(?:i|we) (?:cannot|can not|can't|could not|couldn't) (?:say|tell|discuss|comment|recall|remember)",
     r"(?:do not|don't|dont) (?:really |actually |even )?know",

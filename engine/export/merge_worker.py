@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -115,7 +116,10 @@ def merge_weights(parts: Any, made: Path, dtype: str, tell: Tell, *, max_shard_s
     with torch.no_grad():
         model = put_on(load_base(parts), parts)
         merge_layers(model, DTYPES[dtype], tell)
-        merged = model.merge_and_unload()
+        with warnings.catch_warnings():
+            # They are; `unload` alone would leave a config that ties head and embedding where merging parted them.
+            warnings.filterwarnings("ignore", message="All adapters are already merged")
+            merged = model.merge_and_unload()
         _cast(merged, DTYPES[dtype])
         del model
     gc.collect()

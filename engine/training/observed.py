@@ -152,6 +152,7 @@ class ObservedTrainer(Trainer):
         told = checkpoint.step - bool(self._epoch_means.steps)
         self.observation.reporter.with_room(lambda: forget_epochs_after(path, told))
         self._saved_rate = checkpoint.metadata.get("learning_rate")
+        self._resumed_from = checkpoint
         evaluated = checkpoint.metadata.get("evaluated_step")
         self.observation.evaluated_step = evaluated if type(evaluated) is int else None
         metrics = checkpoint.metadata.get("metrics")
@@ -693,6 +694,14 @@ class ObservedTrainer(Trainer):
             with contextlib.suppress(EvaluationCut):  # told to stop: heard at the next step boundary
                 self.observation.score(folder, when)
 
+    def score_what_was_cut(self) -> None:
+        """Ask the suite of the checkpoint that is gone on from, where a kill or a stop kept it from being asked."""
+        there = self._resumed_from
+        if there is None or there.metadata.get("reason") == "stopping":
+            return
+        if not (there.path / checkpoints.SCORES).is_file():
+            self.score(there.path, "checkpoint")
+
     def _report_saved(self, written: checkpoints.Checkpoint, reason: str) -> None:
         self.observation.reporter.say(
             events.CheckpointSaved(
@@ -719,6 +728,7 @@ class ObservedTrainer(Trainer):
     _staging: Path | None = None
     _save_reason = "scheduled"
     _saved_rate: object = None
+    _resumed_from: checkpoints.Checkpoint | None = None
     _first_step = 0
     _reported_step = 0
     _reported_tokens = 0
@@ -726,10 +736,13 @@ class ObservedTrainer(Trainer):
 
 
 class _Interruption(TrainerCallback):
-    """Decides when to save, and hears "stop" inside long evaluations, and "stop now" in accumulated steps."""
+    """Decides when to save, asks what was cut short, hears "stop" in long evaluations and "stop now" in other steps."""
 
     def __init__(self, trainer: ObservedTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.score_what_was_cut()  # the checkpoint's weights are loaded here
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         steps = self.trainer.observation.save_steps

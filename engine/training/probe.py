@@ -281,7 +281,6 @@ class _Probe:
 
         trainer.data_collator = seen
         trainer.add_callback(Clock())
-        trained = [p for p in trainer.model.parameters() if p.requires_grad]
         if self.device.type != "cuda":  # with the trainer's own modules; weights may be mapped and not read yet
             held = _bytes_of(trainer.model.parameters())
             if not self.tried:

@@ -69,7 +69,7 @@ def _evaluated(checkpoint: CheckpointEntry) -> tuple[Sequence[Result], Behaviour
         return (), None
     from engine.evaluation.evaluate import measured_after, results_of  # 0.2 s, and most were asked nothing
 
-    return results_of(run, checkpoint.name), measured_after(run) if checkpoint.name == "final" else None
+    return results_of(run, checkpoint.path), measured_after(run) if checkpoint.name == "final" else None
 
 
 def _size(path: Path) -> int | None:

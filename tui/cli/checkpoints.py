@@ -93,7 +93,7 @@ def _as_dicts(entries: Sequence[CheckpointEntry]) -> list[dict[str, Any]]:
         run = RunDirectory(folder)
         if folder not in evaluated:  # ten thousand checkpoints of a few hundred runs
             evaluated[folder] = run.evaluations.is_dir()
-        results = results_of(run, entry.name) if evaluated[folder] else []
+        results = results_of(run, entry.path) if evaluated[folder] else []
         measured = measured_after(run) if evaluated[folder] and entry.name == "final" else None
         behaviour = None if measured is None else {"scores": measured.scores, "counts": measured.counts}
         told.append({

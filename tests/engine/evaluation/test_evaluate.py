@@ -99,5 +99,23 @@ def test_results_of_a_checkpoint_are_found_and_damaged_ones_passed_over(tmp_path
         (run.evaluations / f"temporal-best-{mark}.json").write_text(json.dumps(record))
     (run.evaluations / "temporal-best-c.json").write_text("{")
     (run.evaluations / "temporal-final-d.json").write_text("[]")
-    assert [one.scores for one in results_of(run, "best")] == [{"retain_answered": 0.9}, {"retain_answered": 0.5}]
-    assert results_of(run, "final") == results_of(run, "checkpoint-5") == []
+    assert [one.scores for one in results_of(run, run.best)] == [{"retain_answered": 0.9}, {"retain_answered": 0.5}]
+    assert results_of(run, run.final) == results_of(run, run.checkpoints / "checkpoint-5") == []
+
+
+def test_results_of_weights_that_were_replaced_are_not_those_of_the_ones_there_now(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "voice-1")
+    run.evaluations.mkdir(parents=True)
+    run.best.mkdir()
+    marks = {"adapter_model.safetensors": "b" * 64}
+    files = {name: {"size": 1, "sha256": mark} for name, mark in marks.items()}
+    (run.best / "manifest.json").write_text(json.dumps({"run_id": "x", "step": 20, "files": files}))
+    for mark, more in {
+        "a": {"step": 20, "weights": {"adapter_model.safetensors": "a" * 64}},
+        "b": {"step": 20, "weights": marks},
+        "c": {"step": 10},
+        "d": {"step": 20},
+    }.items():
+        record = {"created": f"2026-01-01{mark}", "scores": {}, "grade": "poor", **more}
+        (run.evaluations / f"temporal-best-{mark}.json").write_text(json.dumps(record))
+    assert [one.path.stem[-1] for one in results_of(run, run.best)] == ["d", "b"]

@@ -74,6 +74,7 @@ def test_what_was_written_says_what_base_and_adapter_say(tmp_path: Path, kind: s
     assert sorted(os.listdir(tmp_path)) == ["adapter", "out"]
 
 
+@pytest.mark.filterwarnings("error:All adapters are already merged")
 def test_a_merged_folder_loads_everywhere_and_is_not_the_base(adapter: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
     result = work(request(adapter, tmp_path / "out"), told.append)

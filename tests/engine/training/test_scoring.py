@@ -36,13 +36,19 @@ def test_a_suite_is_asked_of_what_is_written_and_one_that_fails_stops_nothing(
                                               "final"]  # fmt: skip
     assert said[-1].counts == {"accuracy": 4, "retain_answered": 2, "retain_refused": 2, "unlearn_refused": 2,
                                "unlearn_leaked": 2}  # fmt: skip
-    (found,) = results_of(whole, "final")
+    (found,) = results_of(whole, whole.final)
     assert found.path == whole.path / said[-1].result
     assert len(json.loads(found.path.read_text())["examples"]) == 4
     kept = read_run(whole).checkpoints
     assert {one.name for one in kept if one.metrics["temporal/accuracy"] == said[-1].scores["accuracy"]} >= {"final"}
     assert len(in_order(kept, "temporal/accuracy")) == 4
     assert all(one.fault is None and one.ours for one in kept)
+
+    (whole.checkpoints / "checkpoint-4" / "scores.json").unlink()  # as if it had been killed while it asked
+    train(whole, resume="checkpoints/checkpoint-4")
+    again = [event for record in read_records(whole) if isinstance(event := record.event, events.CheckpointEvaluated)]
+    assert [event.path for event in again[len(said) :]] == ["checkpoints/checkpoint-4", "final"]
+    assert [event.scores for event in again[len(said) :]] == [event.scores for event in said[-2:]]
 
     test.unlink()
     train(broken)
