@@ -736,7 +736,7 @@ class ObservedTrainer(Trainer):
 
 
 class _Interruption(TrainerCallback):
-    """Decides when to save, asks what was cut short, hears "stop" in long evaluations and "stop now" in other steps."""
+    """Decides when to save, asks what was cut short, and hears orders in long evaluations and accumulated steps."""
 
     def __init__(self, trainer: ObservedTrainer) -> None:
         self.trainer = trainer

@@ -110,12 +110,13 @@ def test_results_of_weights_that_were_replaced_are_not_those_of_the_ones_there_n
     marks = {"adapter_model.safetensors": "b" * 64}
     files = {name: {"size": 1, "sha256": mark} for name, mark in marks.items()}
     (run.best / "manifest.json").write_text(json.dumps({"run_id": "x", "step": 20, "files": files}))
-    for mark, more in {
+    kept: dict[str, dict[str, object]] = {
         "a": {"step": 20, "weights": {"adapter_model.safetensors": "a" * 64}},
         "b": {"step": 20, "weights": marks},
         "c": {"step": 10},
         "d": {"step": 20},
-    }.items():
+    }
+    for mark, more in kept.items():
         record = {"created": f"2026-01-01{mark}", "scores": {}, "grade": "poor", **more}
         (run.evaluations / f"temporal-best-{mark}.json").write_text(json.dumps(record))
     assert [one.path.stem[-1] for one in results_of(run, run.best)] == ["d", "b"]
