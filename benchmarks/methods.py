@@ -46,28 +46,32 @@ class _Ended(Exception):
 
 
 class Turns:
-    """Lets two threads work by turns of some steps, and notes how long each turn took."""
+    """Lets two threads work by turns of some steps, and notes what each turn took.
+
+    Only one works at a time, so that the processor time of the process is that of whose turn it is.
+    """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.whose = 0
         self.over = False
         self.steps = [0, 0]
-        self.began = [0.0, 0.0]
+        self.began = [(0.0, 0.0), (0.0, 0.0)]
         self.seconds: list[list[float]] = [[], []]
         """Per training, the seconds of a step in each turn."""
+        self.processor: list[list[float]] = [[], []]
+        """The same in processor time, all threads together: what other processes do is hardly in it."""
 
     def step(self, who: int) -> None:
         """Note that a step ended; wait when the turn is over. Raises `_Ended` after the last turn."""
         self.steps[who] += 1
-        warming = self.steps[who] <= SKIPPED
         done = self.steps[who] - SKIPPED
-        if warming and self.steps[who] < SKIPPED:
-            return
-        if done > 0 and done % STEPS_PER_TURN:
+        if done < 0 or done % STEPS_PER_TURN:
             return
         if done > 0:
-            self.seconds[who].append((time.perf_counter() - self.began[who]) / STEPS_PER_TURN)
+            wall, processor = self.began[who]
+            self.seconds[who].append((time.perf_counter() - wall) / STEPS_PER_TURN)
+            self.processor[who].append((time.process_time() - processor) / STEPS_PER_TURN)
         with self.changed:
             self.whose = 1 - who
             self.over = self.over or all(len(turns) >= TURNS for turns in self.seconds)
@@ -75,7 +79,7 @@ class Turns:
             self.changed.wait_for(lambda: self.whose == who or self.over)
         if self.over:
             raise _Ended
-        self.began[who] = time.perf_counter()
+        self.began[who] = time.perf_counter(), time.process_time()
 
     def leave(self, who: int) -> None:
         """Let the other go on alone: this one is over, or failed."""
@@ -93,6 +97,10 @@ class Turns:
         ratios = [two / one for one, two in zip(*self.seconds, strict=False)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         return middle, low, high, len(ratios)
+
+    def processor_ratio(self) -> float:
+        """Return the processor time of the first over that of the second, the median of the pairs of turns."""
+        return statistics.median(one / two for one, two in zip(*self.processor, strict=False))
 
 
 def _by_turns(one: Callable[[Turns, int], None], two: Callable[[Turns, int], None]) -> Turns:
@@ -187,7 +195,8 @@ def method_overhead() -> Iterator[Figure]:
             middle, low, high, count = turns.ratio()
         yield figure(
             f"method-overhead.{method}",
-            f"{method}: steps/s of a run / a bare script, {count} pairs of turns, half of them {low:.2f} to {high:.2f}",
+            f"{method}: steps/s of a run / a bare script, {count} pairs of turns, half of them {low:.2f} to {high:.2f} "
+            f"(processor time {turns.processor_ratio():.3f})",
             middle, "", ">= 0.98", digits=3,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,24 @@ class Journal:
     def close(self) -> None:
         """Close the file. Appending afterwards is an error."""
         os.close(self._fd)
+
+
+def append_lines(path: Path, lines: Iterable[Mapping[str, Any]], *, then: str = RESUME) -> None:
+    """Append JSON lines that one process alone writes and nobody numbers; the file is made when it is missing.
+
+    Raises:
+        DiskFull: What was written of them may be there, the last one torn.
+        WorkspaceError: The file cannot be written for another reason.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="replace") as file:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                file.write("\n")  # a process was killed in the middle of a line: it must not swallow the next one
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    except OSError as error:
+        raise write_error(path, error, then=then) from error
 
 
 def write_error(path: Path, error: OSError, *, then: str = "try again") -> WorkspaceError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from engine import events
 from engine.data.rows import Message, Row
 from engine.evaluation.refusal import Asked, answers, refuses, score
 from engine.evaluation.temporal import key_answer
-from engine.journal import RESUME, write_error
+from engine.journal import append_lines
 from engine.runs.directory import RunDirectory
 from engine.training.answering import answer
 from engine.training.reporter import Reporter
@@ -66,7 +64,7 @@ def answer_prompts(
         {"step": step, "index": index, "set": name, "prompt": messages[-1]["content"], "answer": text}
         for index, ((name, messages), text) in enumerate(zip(prompts, said, strict=True))
     ]
-    reporter.with_room(lambda: _append(run.samples, lines))
+    reporter.with_room(lambda: append_lines(run.samples, lines))
     reporter.say(events.SamplesAnswered(step, len(lines), round(time.monotonic() - began, 3)))
 
 
@@ -132,22 +130,4 @@ def measure(
 
 def _write_anew(path: Path, lines: list[dict[str, Any]]) -> None:
     path.unlink(missing_ok=True)
-    _append(path, lines)
-
-
-def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Append the lines.
-
-    Raises:
-        DiskFull: What was written of them may be there, the last one torn.
-        WorkspaceError: The file cannot be written for another reason.
-    """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8", errors="replace") as file:
-            size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                file.write("\n")  # a worker was killed in the middle of a line: it must not swallow the next one
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    except OSError as error:
-        raise write_error(path, error, then=RESUME) from error
+    append_lines(path, lines)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from engine.data.rows import Problem, Row
-from engine.journal import RESUME, write_error
+from engine.journal import append_lines
 from engine.training.answering import answer
 from engine.training.reporter import Reporter
 from engine.training.splits import Split
@@ -56,7 +55,7 @@ class PairedRows(Dataset):
         if pack not in self._packs:
             order = list(range(len(self.retain)))
             random.Random(f"{self.seed} {pack}").shuffle(order)
-            # Two packs at most: an epoch is read in any order, but from a few neighbouring ones.
+            # Four packs at most: an epoch is read in any order, but from a few neighbouring ones.
             self._packs = {**dict(list(self._packs.items())[-3:]), pack: order}
         return self._packs[pack][place]
 
@@ -126,7 +125,7 @@ def take_own_replies(
             {"key": key, "question": row.prompt[-1]["content"], "reply": text}
             for (key, row), text in zip(some, said, strict=True)
         ]
-        reporter.with_room(lambda lines=lines: _append(path, lines))  # type: ignore[misc]
+        reporter.with_room(lambda lines=lines: append_lines(path, lines))  # type: ignore[misc]
         known |= {str(line["key"]): str(line["reply"]) for line in lines}
     for split in splits:
         kept = []
@@ -169,15 +168,3 @@ def _read(path: Path) -> dict[str, str]:
         except (ValueError, TypeError, KeyError):  # torn by a kill: it is asked again
             continue
     return known
-
-
-def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                file.write("\n")
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    except OSError as error:
-        raise write_error(path, error, then=RESUME) from error
