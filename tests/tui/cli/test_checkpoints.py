@@ -46,8 +46,8 @@ def test_what_a_checkpoint_was_evaluated_to_be_is_data(cli: CommandLine, run: Ru
     kept = {"created": "2026-11-28T10:00:00+00:00", "scores": {"retain_answered": {"value": 0.9}}, "grade": "excellent"}
     result = run.evaluations / "temporal-best-0a1b2c3d.json"
     result.write_text(json.dumps(kept))
-    wanted = {"suite": "temporal", "created": kept["created"], "grade": "excellent", "scores": {"retain_answered": 0.9},
-              "path": str(result)}  # fmt: skip
+    wanted = {"suite": "temporal", "created": kept["created"], "step": None, "grade": "excellent",
+              "scores": {"retain_answered": 0.9}, "path": str(result)}  # fmt: skip
     (told,) = cli("checkpoints", "--json").json
     assert [one["evaluations"] for one in told["checkpoints"]] == [[wanted], [], [], []]
     assert [one["behaviour"] for one in told["checkpoints"]] == [None] * 4
