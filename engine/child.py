@@ -1,7 +1,8 @@
 """Work in a process of its own: JSON lines come back, and it ends when it is cancelled. Standard library only.
 
 Used for data and for weights. The console must not import what does the work, and what does the work may be ended at
-any moment without the console losing anything.
+any moment without the console losing anything. It ends with who asked for it, whatever ended that: a merge that nobody
+waits for would hold memory and disk for minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
@@ -28,6 +30,9 @@ line it printed."""
 Say: TypeAlias = Callable[[dict[str, Any]], None]
 """Sends one JSON object to who asked."""
 _LOOK_SECONDS: Final = 0.05
+_PARENT_SECONDS: Final = 0.5
+"""How often the process looks whether who asked is still there. Its end closes the pipe, which is seen at once;
+another of its children may hold the other side open."""
 _LAST_WORDS_BYTES = 4000
 
 
@@ -102,7 +107,7 @@ def ask(
 
 
 def answer(work: Callable[[Say], None], explained: Callable[[Exception], EngineError] | None = None) -> int:
-    """Be such a process: run `work(say)` and return the exit status.
+    """Be such a process: run `work(say)` and return the exit status. Ends at once when who asked has ended.
 
     Args:
         work: What it does. Libraries may print: descriptor 1 leads to stderr meanwhile.
@@ -117,6 +122,9 @@ def answer(work: Callable[[Say], None], explained: Callable[[Exception], EngineE
         out.write(json.dumps(value, separators=(",", ":")) + "\n")
         out.flush()
 
+    done = threading.Event()
+    watch = (out.fileno(), os.getppid(), done)
+    threading.Thread(target=_end_with_parent, args=watch, name="parent", daemon=True).start()
     try:
         try:
             work(say)
@@ -136,6 +144,8 @@ def answer(work: Callable[[Say], None], explained: Callable[[Exception], EngineE
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1
+    finally:
+        done.set()
     return 0
 
 
@@ -152,6 +162,22 @@ def raised(told: Mapping[str, Any]) -> EngineError:
     if found is None:
         error.code, error.exit_code = told["code"], told["exit_code"]  # type: ignore[misc]  # of this one alone
     return error
+
+
+def _end_with_parent(pipe: int, parent: int, done: threading.Event) -> None:
+    """Wait until nobody reads the pipe or the parent has ended; then kill this process and what it has started.
+
+    Not `PR_SET_PDEATHSIG`: that is the end of the parent's thread, and who asks may do so from any.
+    """
+    poll = select.poll()
+    poll.register(pipe, 0)  # its end is told unasked
+    while not poll.poll(_PARENT_SECONDS * 1000) and os.getppid() == parent and not done.is_set():
+        pass
+    if done.is_set():
+        return
+    if os.getpgrp() == os.getpid():  # as `ask` starts it; started by hand, the group may be somebody's shell
+        os.killpg(0, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _lines(stream: IO[bytes], cancelled: Cancelled) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ written beside its name and gets it when it was read back and says what the mode
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +124,6 @@ def _convert(
         "outtype": plan.conversion.name,
         "name": plan.asked.name or plan.asked.target.stem,
         "expected_bytes": plan.conversion_bytes,
-        "asked_by": os.getpid(),
         "stage": f"converting to {plan.conversion.name}",
     }
     return run(

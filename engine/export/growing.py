@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -18,10 +17,8 @@ _LOOK_SECONDS: Final = 0.25
 def growing(asked: Mapping[str, Any], tell: Tell) -> Iterator[None]:
     """Tell four times a second how much there is of the file, until the block is left.
 
-    Ends this process and what it has started once who asked for the work is gone: it would go on for nobody.
-
     Args:
-        asked: With `out`, `expected_bytes`, `stage` in words, and `asked_by`, the process that asked.
+        asked: With `out`, `expected_bytes` and `stage` in words.
         tell: Told of it.
     """
     stage, expected_bytes = str(asked["stage"]), int(asked["expected_bytes"])
@@ -30,8 +27,6 @@ def growing(asked: Mapping[str, Any], tell: Tell) -> Iterator[None]:
     def watch() -> None:
         before = -1
         while not done.wait(_LOOK_SECONDS):
-            if os.getppid() != asked["asked_by"]:
-                os.killpg(0, signal.SIGKILL)
             try:
                 size = os.stat(asked["out"]).st_size
             except OSError:

@@ -71,7 +71,6 @@ def quantise(
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "program": None if quantiser.program is None else str(quantiser.program),
         "expected_bytes": expected_bytes,
-        "asked_by": os.getpid(),
         "stage": f"quantising to {quantisation.name}",
     }
     try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +96,41 @@ def test_who_looks_away_ends_it(module: Callable[[str], str], wait_for: Callable
     pid = next(said)["pid"]
     said.close()  # type: ignore[attr-defined]  # a generator
     wait_for(lambda: not _alive(pid), "its end")
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["its pipe closes", "another child holds the pipe open"])
+def test_who_asked_is_killed_and_it_ends_with_what_it_has_started(
+    module: Callable[[str], str], wait_for: Callable[..., Any], holds: bool
+) -> None:
+    name = module(
+        """
+        inner = subprocess.Popen(["sleep", "600"])
+        say({"pids": [os.getpid(), inner.pid]})
+        inner.wait()
+        """
+    )
+    asking = f"""
+import os, signal, threading
+from engine.child import ask
+def console():
+    for said in ask({name!r}, ended=print):
+        if {holds} and os.fork() == 0:
+            signal.pause()
+        print(*said["pids"], flush=True)
+threading.Thread(target=console).start()
+signal.pause()
+"""
+    console = subprocess.Popen([sys.executable, "-c", asking], stdout=subprocess.PIPE, start_new_session=True)
+    assert console.stdout is not None
+    with console.stdout:
+        try:
+            pids = [int(pid) for pid in console.stdout.readline().split()]
+            console.kill()
+            assert len(pids) == 2
+            wait_for(lambda: not any(_alive(pid) for pid in pids), "the end of both")
+        finally:
+            os.killpg(console.pid, signal.SIGKILL)
+            console.wait()
 
 
 def test_what_it_prints_is_kept_where_that_is_wanted(module: Callable[[str], str], tmp_path: Path) -> None:
