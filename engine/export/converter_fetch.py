@@ -14,8 +14,6 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from engine import child
 from engine.child import WorkCancelled
 from engine.errors import EngineError
 from engine.export.converter import CLONE, VERSION, Converter, fetched_folder, missing_parts
@@ -119,30 +118,27 @@ def _download(beside: Path, progress: Progress, cancelled: Callable[[], bool]) -
     (beside / "requirements.txt").write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{_SHA256}\n", "ascii")
     (beside / "tmp").mkdir()
     arrived = beside / "archive"
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"),
+    arguments = [
+        *("download", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"),
         *("--no-binary", PACKAGE, "--only-binary", ":none:", "--no-input", "--progress-bar", "off"),
         *("-d", str(arrived), "-r", str(beside / "requirements.txt")),
     ]
     path = os.pathsep.join(part for part in (str(_BACKEND), os.environ.get("PYTHONPATH", "")) if part)
-    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(beside / "tmp")}
-    with (beside / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-    try:
-        while process.poll() is None:
-            if cancelled():
-                raise WorkCancelled
-            progress(min(_bytes_below(beside), ARCHIVE_BYTES), ARCHIVE_BYTES)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LOOK_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.returncode:
-        raise _not_fetched((beside / "log").read_text("utf-8", errors="replace"))
+    environment = {"PYTHONPATH": path, "TMPDIR": str(beside / "tmp")}
+    log = beside / "log"
+    status = None
+    for said in child.ask(
+        "engine.export.pip_worker",
+        [str(beside), *arguments],
+        ended=lambda status, last: ConverterMissing(f"pip ended with status {status}: {last}.", remedy=_REMEDY),
+        cancelled=cancelled,
+        environment=environment,
+        log=log,
+    ):
+        status = said.get("status", status)
+        progress(min(said.get("bytes", 0), ARCHIVE_BYTES), ARCHIVE_BYTES)
+    if status:
+        raise _not_fetched(log.read_text("utf-8", errors="replace"))
     archive = next(iter(sorted(arrived.glob("*.tar.gz"))), None)
     if archive is None or _hash(archive) != _SHA256:
         raise ConverterMissing(f"pip brought something else than {PACKAGE} {VERSION}.", remedy=_REMEDY)
@@ -169,16 +165,6 @@ def _not_fetched(log: str) -> EngineError:
         f"{why}: {shown}.",
         remedy=f"Check the network, and `{os.path.basename(sys.executable)} -m pip config list`. {_REMEDY}",
     )
-
-
-def _bytes_below(folder: Path) -> int:
-    """Return the size of the largest file: the archive, while it arrives."""
-    largest = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                largest = max(largest, os.lstat(os.path.join(path, name)).st_size)
-    return largest
 
 
 def _hash(path: Path) -> str:
