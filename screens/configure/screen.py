@@ -669,7 +669,7 @@ class ConfigureScreen(ConsoleScreen):
         self._table.show(self._rows, reading, decided.values, self.others, select)
         self._show_details()
         # While something is decided anew the bar stays: a letter more must not make it flicker.
-        self._memory.show(None if self.draft.reading.problems else decided.memory, self._said_of_memory())
+        self._memory.show(None if reading.problems else decided.memory, self._said_of_memory())
         self.sub_title = self._headline(reading)
         self._show_text()
 
@@ -678,7 +678,7 @@ class ConfigureScreen(ConsoleScreen):
 
     def _said_of_memory(self) -> str:
         decided = self._deciding.decided
-        if self.draft.reading.problems:
+        if self.reading.problems:
             return "known once nothing is wrong"
         if self._deciding.busy:
             return "reading the data and deciding automatic values ..."

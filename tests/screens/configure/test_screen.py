@@ -230,6 +230,7 @@ async def test_the_worker_decides_as_a_run_would_and_names_the_file_that_is_miss
         await go_to(pilot, "data.train")  # the row may be below the last one on screen
         assert "! train" in row(app, "train")
         assert "There is no data file 'answer.jsonl'" in form(app).reading.problems[0]
+        assert "known once nothing is wrong" in seen(app)
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, Picker), "the problems")
         await pilot.press("enter")
