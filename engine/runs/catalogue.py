@@ -238,14 +238,20 @@ def _read(
 
 def _shelf(run: RunDirectory) -> list[list[int]]:
     """Return what changes when a checkpoint comes or goes."""
-    return [_stamp(folder) for folder in (run.checkpoints, run.best, run.final)]
+    return [_stamp(folder) for folder in (run.checkpoints, run.best, run.final, run.stages)]
 
 
 def _remembered_folders(run: RunDirectory, before: Mapping[str, Any]) -> dict[str, tuple[str, list[int]]]:
     """Return what `_folders` would if nothing in them has changed."""
-    own, others = str(run.path), str(run.checkpoints)
+    own, others, stages = str(run.path), str(run.checkpoints), str(run.stages)
+
+    def place(name: str) -> str:
+        if name in ("best", "final"):
+            return own
+        return stages if checkpoints.STAGE.fullmatch(name) else others
+
     return {
-        name: (f"{own if name in ('best', 'final') else others}/{name}", old[_STAMP] if len(old) > _STAMP else [])
+        name: (f"{place(name)}/{name}", old[_STAMP] if len(old) > _STAMP else [])
         for name, old in before.items()
         if isinstance(old, list)
     }

@@ -10,10 +10,12 @@ import pytest
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from engine.errors import NotFound
+from tests.tui.conftest import ROOT
 from tui.app import ConsoleApp
 from tui.console_screen import ConsoleScreen
 from tui.messages import OpenRun, OpenScreen, RunsKnown
@@ -290,3 +292,13 @@ def test_a_theme_has_all_its_curve_colours(own_state: None) -> None:
     for theme in ("ftconsole-dark", "nord", "ansi-light"):
         app = console(terminal=Terminal(theme=theme))
         assert len(list(filter(wanted, app.theme_variables))) == 6
+
+
+@pytest.mark.parametrize("sheet", sorted(ROOT.glob("*/*.tcss")), ids=str)
+def test_a_sheet_styles_its_own_screen_alone(sheet: Path) -> None:
+    # What is below a screen that is opened is not styled again.
+    read = Stylesheet(variables=ConsoleApp(Path()).get_css_variables())
+    read.read(sheet)
+    styled = {selectors.selectors[0].name for rule in read.rules for selectors in rule.selector_set}
+    assert len(styled) == 1
+    assert styled.pop().endswith("Screen")

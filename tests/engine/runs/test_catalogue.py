@@ -181,6 +181,21 @@ def test_not_looked_at_closely_only_what_came_and_went_is_seen(run: RunDirectory
     }  # fmt: skip
 
 
+def test_what_each_kind_is_remembered_as_is_where_it_is(run: RunDirectory, tmp_path: Path) -> None:
+    save(run, 10)
+    for target in (run.best, run.final, run.stages / "facts"):
+        target.parent.mkdir(exist_ok=True)
+        save(run, 10, target)
+    whole = read(run, tmp_path).runs
+    assert read_catalogue(run.path.parent, cache=tmp_path / "cache", closely=False).runs == whole
+    save(run, 20, run.stages / "voice")
+    glanced = read_catalogue(run.path.parent, cache=tmp_path / "cache", closely=False).runs[0].checkpoints
+    assert {one.folder for one in glanced} == {
+        str(path) for path in (run.best, run.final, run.stages / "facts", run.stages / "voice",
+                               run.checkpoints / "checkpoint-10")
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 7}', b'{"version": [1], "runs": 3}', b"[" * 90_000])
 def test_a_damaged_memory_is_none(run: RunDirectory, tmp_path: Path, content: bytes) -> None:
     save(run, 10)
