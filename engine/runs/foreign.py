@@ -115,7 +115,12 @@ def _figures(state: Mapping[str, Any], step: int) -> dict[str, float]:
         if not isinstance(entry, dict) or not isinstance(entry.get("step"), int) or entry["step"] > step:
             continue
         for name, value in entry.items():
-            number = as_number(value) if isinstance(name, str) and name not in _NO_FIGURES else None
+            number = as_number(value) if isinstance(name, str) and _is_figure(name) else None
             if number is not None and (not name.startswith("eval_") or entry["step"] == step):
                 found[name] = number
     return found
+
+
+def _is_figure(name: str) -> bool:
+    """Return whether a name of the history is of something learned: how long it took is not."""
+    return name not in _NO_FIGURES and not name.endswith(("_runtime", "_per_second"))

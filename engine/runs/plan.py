@@ -102,9 +102,9 @@ class Done:
 
 
 def size_text(number: int) -> str:
-    """Return bytes as people read them: "7.2 GB", "310 MB", "12 kB"."""
+    """Return bytes as people read them: "7.2 GB", "310 MB", "12 kB", "515 B"."""
     for unit, name in ((10**9, "GB"), (10**6, "MB")):
         if number >= unit:
             value = number / unit
             return f"{value:,.1f} {name}" if value < 10 else f"{value:,.0f} {name}"
-    return f"{number / 1000:,.0f} kB"
+    return f"{number / 1000:,.0f} kB" if number >= 1000 else f"{number} B"

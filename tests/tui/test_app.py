@@ -294,7 +294,7 @@ def test_a_theme_has_all_its_curve_colours(own_state: None) -> None:
         assert len(list(filter(wanted, app.theme_variables))) == 6
 
 
-@pytest.mark.parametrize("sheet", sorted(ROOT.glob("*/*.tcss")), ids=str)
+@pytest.mark.parametrize("sheet", sorted(ROOT.glob("screens/*/*.tcss")), ids=lambda path: path.parent.name)
 def test_a_sheet_styles_its_own_screen_alone(sheet: Path) -> None:
     # What is below a screen that is opened is not styled again.
     read = Stylesheet(variables=ConsoleApp(Path()).get_css_variables())

@@ -22,6 +22,7 @@ from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.asking import confirm
 from tui.cli.stages import Stages
+from tui.cli.unwinding import unwinding
 from tui.display import plain
 
 
@@ -67,7 +68,7 @@ def export_model(workspace: str | None, asked: Asked, *, force: bool, yes: bool,
     if not as_json:
         _show_plan(plan, placements, aside=True)
     replace = _consent(plan, placements, force=force, yes=yes)
-    with Stages(silent=as_json) as stages:
+    with unwinding(), Stages(silent=as_json) as stages:
         done = export(plan, tell=stages.tell, replace=replace)
     installed = [install(placement, replace=replace) for placement in placements]
     loaded = [_loaded(one, silent=as_json) for one in installed]

@@ -16,6 +16,7 @@ from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.asking import agreed, confirm
 from tui.cli.stages import Stages
+from tui.cli.unwinding import unwinding
 from tui.display import plain
 
 
@@ -55,7 +56,7 @@ def merge_model(workspace: str | None, asked: Asked, *, force: bool, yes: bool, 
         confirm(f"{plain(str(plan.target))} holds a model. Replace it?", exists(plan.target))
     if plan.warnings and not yes and not as_json and agreed("Merge all the same?") is False:
         raise UsageError("Nothing was merged: that was no yes.")
-    with Stages(silent=as_json) as stages:
+    with unwinding(), Stages(silent=as_json) as stages:
         made = merge(plan, replace=plan.replaces, tell=stages.tell)
     if as_json:
         output.emit(made.as_dict())

@@ -12,6 +12,7 @@ from engine.spec import find_endpoint, local_model
 from engine.workspace import Workspace
 from tui.cli import output
 from tui.cli.stages import Stages
+from tui.cli.unwinding import unwinding
 from tui.display import plain
 
 EXIT_NOT_PROVEN = 1
@@ -49,7 +50,7 @@ def prove_model(workspace: str | None, asked: Asked, *, as_json: bool) -> int:
     """
     model = local_model(Workspace.find(workspace), asked.model, base=asked.base)
     against = [find_endpoint(text) or Path(text).expanduser() for text in asked.against]
-    with Stages(silent=as_json) as stages:
+    with unwinding(), Stages(silent=as_json) as stages:
         proof = prove(
             model,
             against,

@@ -72,7 +72,9 @@ def test_the_output_folder_of_another_tool_is_listed(cli: CommandLine) -> None:
     folder = cli.workspace / "out"
     for step in (5, 10):
         write_adapter(folder / f"checkpoint-{step}", "org/base")
-    state = {"global_step": 10, "epoch": 2.0, "log_history": [{"step": 10, "eval_loss": 1.5}, {"step": 5, "loss": 2.0}]}
+    took = {"eval_runtime": 1.7, "eval_samples_per_second": 4.6}  # no figures of what was learned
+    history = [{"step": 10, "eval_loss": 1.5, **took}, {"step": 5, "loss": 2.0}]
+    state = {"global_step": 10, "epoch": 2.0, "log_history": history}
     (folder / "checkpoint-10" / "trainer_state.json").write_text(json.dumps(state))
     (folder / "checkpoint-5" / "adapter_model.safetensors").write_bytes(b"\x08")
     found = cli("checkpoints", "out", "--json").json
