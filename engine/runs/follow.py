@@ -7,6 +7,7 @@ of zeros, half a character) costs the damaged line and nothing after it.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -237,6 +238,37 @@ def head(path: Path, max_bytes: int = 16 << 10) -> list[Record]:
 def tail(path: Path, max_bytes: int = 64 << 10) -> list[Record]:
     """Return the records of the last `max_bytes`, some 150 steps; none when there is no log."""
     return _records(path, -max_bytes, max_bytes)
+
+
+def newest(path: Path, name: str, *, since: int = 0) -> Record | None:
+    """Return the last event of a name in a log, however far back it is: a second for some gigabytes.
+
+    Args:
+        path: The log.
+        name: Of the event.
+        since: Bytes at the beginning that are not looked at; the beginning of a line.
+
+    Raises:
+        WorkspaceError: The log is there and cannot be read.
+    """
+    wanted = f'"{name}"'.encode()
+    try:
+        with path.open("rb") as log:
+            size = os.fstat(log.fileno()).st_size
+            if size <= since:
+                return None
+            with mmap.mmap(log.fileno(), size, access=mmap.ACCESS_READ) as data:
+                place = size
+                while (place := data.rfind(wanted, since, place)) >= 0:
+                    start, end = data.rfind(b"\n", since, place) + 1, data.find(b"\n", place)
+                    record = decode(data[max(start, since) : end if end >= 0 else size])
+                    if isinstance(record, Record) and type(record.event).__name__ == name:
+                        return record  # else a text that looks like it
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    return None
 
 
 def _records(path: Path, start: int, max_bytes: int) -> list[Record]:

@@ -11,7 +11,7 @@ from typing import Any
 from engine import events
 from engine.errors import EngineError
 from engine.runs.directory import RunDirectory, all_runs
-from engine.runs.follow import Record, head, tail
+from engine.runs.follow import Record, head, newest, tail
 from engine.runs.lifecycle import ACTIVE, Lifecycle, State
 from engine.runs.liveness import Life, liveness
 
@@ -51,7 +51,7 @@ class RunSummary:
     last_said: float = 0.0
     """Unix time of the newest event."""
     stage: str = ""
-    """Of a run in several, the one at work or the last; empty where the ends of a long log do not name it."""
+    """Of a run in several, the one at work or the last."""
     explanation: str = ""
     """How it ended, in words, or why that cannot be told; empty while it is active."""
 
@@ -77,6 +77,8 @@ class RunSummary:
 def summarise(run: RunDirectory) -> RunSummary:
     """Read the two ends of the log: some 80 kB and a few hundred microseconds, whatever its length.
 
+    Of a run in several stages its middle is searched once for where the newest of them began.
+
     Raises:
         WorkspaceError: The log is there and cannot be read.
     """
@@ -86,6 +88,8 @@ def summarise(run: RunDirectory) -> RunSummary:
     seconds: list[float] = []
     first, last = _head_with_the_plan(run.events), _tail_with_a_step(run.events)
     unseen = bool(first and last) and last[0].seq > first[-1].seq + 1
+    if unseen and any(isinstance(record.event, events.StageBegun) for record in first):
+        last = [*_newest_plan(run.events, last), *last]
     for record in (*first, *last):
         if unseen and record is last[0]:
             # What the beginning said of pauses and ends may be long over.
@@ -93,6 +97,7 @@ def summarise(run: RunDirectory) -> RunSummary:
             summary.stage = ""
             summary.losses.clear()
             seconds.clear()
+            seen = 0  # the newest plan may stand in the beginning
         if record.seq <= seen:
             continue  # a short log: the ends overlap
         seen = record.seq
@@ -186,6 +191,28 @@ def _tail_with_a_step(path: Path) -> list[Record]:
         if any(isinstance(record.event, _FOUND) for record in records):
             break
     return records
+
+
+def _newest_plan(path: Path, last: list[Record]) -> list[Record]:
+    """Return what a stage in the middle of a long log said of the steps there will be, and of itself.
+
+    A stage that was stopped early makes fewer of them than the first one told. The middle is searched once: what was
+    looked at is not looked at again.
+    """
+    if any(isinstance(record.event, events.TrainingStarted) for record in last):
+        return []
+    size = path.stat().st_size
+    searched, found = _searched.get(path, (0, []))
+    if size < searched:
+        searched, found = 0, []  # another log
+    new = [newest(path, kind.__name__, since=searched) for kind in (events.StageBegun, events.TrainingStarted)]
+    found = sorted((record for record in new if record is not None), key=lambda one: one.seq) or found
+    _searched[path] = max(0, size - _TAIL_BYTES[0]), found
+    return found
+
+
+_searched: dict[Path, tuple[int, list[Record]]] = {}
+"""By log: how many bytes of it were searched, and what was found."""
 
 
 def _without_a_word(state: State, attempt: int, reason: str) -> str:
