@@ -194,7 +194,7 @@ def test_of_a_long_log_of_several_stages_the_middle_says_how_many_steps_there_ar
     say(run, KEEPER, begun, replace(TRAINING, total_steps=5_000), *steps(1, 2_000))
     assert (summarise(run).total_steps, summarise(run).stage) == (5_000, "sft")
     # The first was stopped early.
-    say(run, replace(begun, name="dpo", number=2, step=2_000), replace(TRAINING, total_steps=4_000))
+    say(run, replace(begun, name="dpo", number=2, first_step=2_000), replace(TRAINING, total_steps=4_000))
     say(run, *steps(2_000, 3_500))
     for _ in range(2):  # the second time from what is remembered
         assert (summarise(run).step, summarise(run).total_steps, summarise(run).stage) == (3_499, 4_000, "dpo")
