@@ -260,8 +260,8 @@ def learned() -> Iterator[Figure]:
 
 LEARNED: dict[str, dict[str, Any]] = {
     "npo": {
-        "method.name": "npo", "unlearning.beta": 0.3, "unlearning.retain_weight": 5.0, "training.learning_rate": 2e-3,
-        "training.num_train_epochs": 2,
+        "method.name": "npo", "unlearning.beta": 0.1, "unlearning.retain_weight": 5.0, "training.learning_rate": 2e-3,
+        "training.num_train_epochs": 4,
     },
     "grad_diff": {
         "method.name": "grad_diff", "unlearning.retain_weight": 2.0, "training.learning_rate": 2e-3,
