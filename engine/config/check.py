@@ -274,12 +274,12 @@ def _wrong_method(
     if config.model.adapter is not None and config.model.adapter_mode == "stack":
         yield from _wrong_stack(config, place)
     referring = method.pushes_away and (name == "npo" or config.unlearning.retain_loss == "kl")
-    if config.model.adapter is not None and referring:
+    if config.model.adapter is not None and config.model.adapter_mode != "merge" and referring:
         compares = name if name == "npo" else "unlearning.retain_loss: kl"
         yield (
             ("model.adapter", "method.name"),
-            f"{compares} compares with the base, the adapter off, and model.adapter does not begin there; merge it "
-            f"into the base first{place('model.adapter')}",
+            f"{compares} compares with the base, the adapter off, and model.adapter does not begin there; set "
+            f"model.adapter_mode: merge{place('model.adapter')}",
         )
     wants_retain = "retain" in method.needs and "unlearning" in method.sections
     if wants_retain and not config.unlearning.retain_per_unlearn:

@@ -271,6 +271,10 @@ def test_what_a_method_does_not_take_is_refused_before_the_start(settings: dict[
     assert only.endswith("(run.yaml:7)")
 
 
+def test_what_compares_with_the_base_may_stand_on_one_that_an_earlier_adapter_was_merged_into() -> None:
+    assert not problems({"method.name": "npo", "model.adapter": "a-run", "model.adapter_mode": "merge"})
+
+
 def test_a_preset_of_another_method_may_have_left_its_section() -> None:
     assert not problems({"dpo.beta": 0.2}, preset=("dpo.beta",))
     assert not problems({"method.name": "dpo", "saving.best_metric": "rewards/accuracies"})
