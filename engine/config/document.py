@@ -78,6 +78,30 @@ stages:
   every command. Held-out questions are those of all stages, asked before the first and after the last.
 """
 
+_UNLEARNING = """\
+A step minimises objective + `retain_weight` * kept. With p the model's and p_base the base's probability of a whole
+answer, and NLL the mean negative log-likelihood of the answers' tokens, the objective on the rows to unlearn is
+
+```
+gradient_ascent, grad_diff   -NLL                                             no lower bound
+npo                          (2 / beta) mean log(1 + (p / p_base)^beta)       begins at (2 / beta) ln 2, tends to 0
+simnpo                       -(2 / beta) mean log sigmoid(-(beta / tokens) log p - gamma)
+```
+
+and `kept` the NLL of the rows to retain, or with `retain_loss: kl` the divergence of the model from the base on them.
+
+- `npo` ends by itself: an answer that is unlikely enough is pushed no further. Begin with it. Its objective has to come
+  down to nearly 0, and then take as many passes again: what is forgotten first is the phrasing that was trained on,
+  and other phrasings of the same question follow later. Where they do not, lower `beta`, train for more epochs, or put
+  more phrasings of each question into the rows.
+- `grad_diff` has no end, so `retain_weight` and the schedule have to be one. Where the model is sure of its answer
+  the ascent has next to no gradient: `unlearn_loss` stands still for some twenty steps, then rises by whole nats within
+  a few. From there on a low weight loses what is to be kept as well (`retain_loss` in the thousands of its first
+  value): raise `retain_weight`, and let the learning rate fall to 0 while it recovers.
+- Both losses are curves; `retain_floor` and `forgetting.gauge` stop a run that takes too much with it. What counts is
+  what the model says to questions it was not trained on: the held-out questions, and the `temporal` suite.
+"""
+
 _EARLY_STOPPING = """\
 Let y(1) ... y(w) be the newest `window` observations of the metric, oldest first, with the sign turned where high
 values are good. A straight line a + b i is fitted to them by least squares; s is the standard deviation of what it
@@ -128,6 +152,8 @@ def document() -> str:
         parts.append(_table(("key", "accepts", "default", "meaning"), [
             (f"`{row.name}`", _cell(row.accepts), _default(row.default), _cell(row.description)) for row in rows
         ]))  # fmt: skip
+        if section == "unlearning":
+            parts.append(_UNLEARNING)
         if section == "early_stopping":
             parts.append(_EARLY_STOPPING)
         if section == "forgetting":

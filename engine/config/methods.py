@@ -94,6 +94,8 @@ def logged_metrics(config: RunConfig) -> list[str]:
     trained = [*_ALWAYS, *own.logged]
     if own.pushes_away and sequences_per_row(config) == 1:
         trained.remove("retain_loss")  # no row to retain is in a step
+    elif own.pushes_away and config.unlearning.retain_loss == "kl":
+        trained.append("retain_divergence")
     measured = ["loss", "entropy", *(_SFT if own.pushes_away else own.logged)]
     sets = list(config.data.validation)
     found = [*trained]

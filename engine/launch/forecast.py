@@ -119,7 +119,10 @@ def num_steps(given: Settled) -> int:
 
 
 def num_tokens(given: Settled) -> int | None:
-    """Return the tokens that the run will see, from the sampled rows; None when they could not be tokenised."""
+    """Return the tokens that the run will see, from the sampled rows; None when they could not be tokenised.
+
+    The second answer of a pair, and a row to retain beside one to unlearn, are taken to be as long as the first.
+    """
     if given.stages:
         counts = [num_tokens(stage) for _, stage in given.stages]
         return None if None in counts else sum(count or 0 for count in counts)
@@ -127,7 +130,7 @@ def num_tokens(given: Settled) -> int | None:
     if lengths is None:
         return None
     limit = settled(config.data.max_length)
-    mean = sum(min(length, limit) for length in lengths.sorted_lengths) / lengths.counted
+    mean = sequences_per_row(config) * sum(min(length, limit) for length in lengths.sorted_lengths) / lengths.counted
     training = config.training
     if training.max_steps is not None:
         batch = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)

@@ -163,3 +163,13 @@ def test_steps_tokens_and_the_largest_batch_are_those_of_the_rows(workspace: Wor
     assert largest_batch(given) == Batch(4, lengths.longest)
     assert forecast(workspace, given).num_tokens == pytest.approx(80 * lengths.mean)
     assert find_shape(given.model, None).num_parameters == 3_936_512
+
+
+def test_both_answers_of_a_pair_are_tokens_that_are_seen(workspace: Workspace) -> None:
+    (workspace.path / "pairs.jsonl").write_text(
+        (json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}) + "\n") * 9
+    )
+    text = "data: {train: pairs.jsonl}\nmodel: {device: cpu}\nmethod: {name: dpo}\ntraining: {num_train_epochs: 2}"
+    given = settle(workspace, loads(text, "run.yaml"))
+    assert given.facts.lengths is not None
+    assert forecast(workspace, given).num_tokens == round(2 * 2 * 9 * given.facts.lengths.mean)
