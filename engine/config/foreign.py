@@ -13,7 +13,7 @@ from typing import Any
 from engine.config import check, trainer_options
 from engine.config.check import Setting
 from engine.config.declaration import TRAINER, sections
-from engine.config.foreign_keys import IGNORED, TABLES, Left, Taker, looks_like
+from engine.config.foreign_keys import IGNORED, TABLES, Left, Taker, factory_method, looks_like
 from engine.config.methods import METHODS
 from engine.config.yaml_text import Entry, read_file, read_mapping, write_value
 from engine.errors import UsageError
@@ -142,8 +142,7 @@ def _take(found: Imported, taker: Taker, name: str, line: int, value: Any) -> No
 
 def _method(tool: str, values: Mapping[str, Any]) -> str:
     """Return the method that the file is for, by which its other keys are judged; "sft" where nothing says it."""
-    stage = values.get("stage", "sft") if tool == "llamafactory" else "sft"
-    return str(stage) if stage in ("dpo", "kto") else "sft"
+    return (factory_method(values) if tool == "llamafactory" else None) or "sft"
 
 
 def _problem(key: str, value: Any, method: str, written: Mapping[str, Any]) -> str:

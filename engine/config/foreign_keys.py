@@ -306,31 +306,38 @@ _PAIR_LOSSES = ("sigmoid", "hinge", "ipo")
 """Those that DPO has there and here; orpo, simpo and kto_pair are losses of other methods under its name."""
 
 
+def factory_method(values: Mapping[str, Any]) -> str | None:
+    """Return the method that a file of LLaMA-Factory is for; None where it is none of ours."""
+    stage = values.get("stage", "sft")
+    trained = stage != "dpo" or values.get("pref_loss", "sigmoid") in _PAIR_LOSSES
+    return str(stage) if trained and stage in ("sft", "dpo", "kto") else None
+
+
 def _factory_stage(taker: Taker, value: Any) -> Settings:
-    if value == "dpo" and (loss := taker.values.get("pref_loss", "sigmoid")) not in _PAIR_LOSSES:
-        raise Left(f"pref_loss {str(loss)[:40]} is not trained: choose a method yourself")
-    if value not in ("sft", "dpo", "kto"):
-        raise Left("only sft, dpo and kto are imported")
-    return {"method.name": value}
+    method = factory_method(taker.values)
+    if method is None:
+        loss = taker.values.get("pref_loss")
+        raise Left(f"pref_loss {str(loss)[:40]} is not trained" if value == "dpo" else "sft, dpo and kto are imported")
+    return {"method.name": method}
 
 
-def _factory_of(stages: Mapping[str, str]) -> Take:
-    """Take a setting that belongs to some stages, and is called otherwise in each."""
+def _factory_of(methods: Mapping[str, str]) -> Take:
+    """Take a setting that belongs to some methods, and is called otherwise in each."""
 
     def take(taker: Taker, value: Any) -> Settings:
-        stage = str(taker.values.get("stage", "sft"))
-        if stage not in stages:
-            raise Left(f"it is for stage {' and '.join(stages)}")
-        return {stages[stage]: value}
+        method = factory_method(taker.values)
+        if method not in methods:
+            said = "its stage is not imported" if method is None else f"it is for stage {' and '.join(methods)}"
+            raise Left(said)
+        return {methods[method]: value}
 
     return take
 
 
 def _factory_loss(taker: Taker, value: Any) -> Settings:
-    made = _factory_of({"dpo": "dpo.loss_type"})(taker, value)
     if value not in _PAIR_LOSSES:
         raise Left("it is not trained")
-    return made
+    return _factory_of({"dpo": "dpo.loss_type"})(taker, value)
 
 
 def _factory_smoothing(taker: Taker, value: Any) -> Settings:

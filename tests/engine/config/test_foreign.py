@@ -172,7 +172,8 @@ def test_the_stages_of_llama_factory(tmp_path: Path, stage: str, written: str, s
     ("stage", "line", "reason"),
     [
         ("ppo", "ppo_epochs: 4", "no counterpart"),
-        ("rm", "pref_beta: 0.1", "for stage dpo and kto"),
+        ("rm", "pref_beta: 0.1", "its stage is not imported"),
+        ("sft", "pref_beta: 0.1", "for stage dpo and kto"),
         ("sft", "kto_chosen_weight: 2.0", "for stage kto"),
         ("dpo", "pref_loss: simpo", "not trained"),
         ("dpo", "pref_ftx: 0.5", "no loss on the chosen answers"),
