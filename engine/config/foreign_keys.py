@@ -326,7 +326,7 @@ def _factory_of(methods: Mapping[str, str]) -> Take:
 
     def take(taker: Taker, value: Any) -> Settings:
         method = factory_method(taker.values)
-        if method not in methods:
+        if method is None or method not in methods:
             said = "its stage is not imported" if method is None else f"it is for stage {' and '.join(methods)}"
             raise Left(said)
         return {methods[method]: value}
