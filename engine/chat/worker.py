@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.chat.asking import Message, Question, Sampling
 from engine.errors import DeviceFault, EngineError, OutOfMemory, WorkerFailed
+from engine.training.libraries import stored_quantised, without_bitsandbytes
 
 if TYPE_CHECKING:
     from engine.chat.answer_row import AnswerRow, KeyValues
@@ -100,13 +101,15 @@ class Worker:
             EngineError: It cannot be loaded.
         """
         self.say({"progress": "loading the libraries"})
+        base = self.base
+        if base["bits"] is None and not stored_quantised(base["source"], base["revision"]):
+            without_bitsandbytes()
         import torch
         from transformers import BitsAndBytesConfig
 
         from engine.chat.batch import SharedModel
         from engine.training.loading import pick_device, pretrained
 
-        base = self.base
         device = pick_device(base["device"])
         dtype = getattr(torch, base["dtype"])
         self.say({"progress": f"loading {base['label']}"})

@@ -18,6 +18,7 @@ from engine.data.rows import Problem, Row, recognise_file
 from engine.data.shapes import Recognised, row_of
 from engine.data.templates import ChatTemplate, OutOfTime, TemplateEndless, end_ids, load_template, time_limit
 from engine.errors import DataError, EngineError
+from engine.training.libraries import without_bitsandbytes
 
 if TYPE_CHECKING:
     from engine.data.preparing import Preparation
@@ -370,6 +371,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    without_bitsandbytes()
     lens = json.loads(sys.stdin.readline())
     failed: dict[str, Any] | None = None
     bench: Bench | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine import child
 from engine.errors import EngineError
+from engine.training.libraries import stored_quantised, without_bitsandbytes
 
 
 def main() -> int:
@@ -24,6 +25,9 @@ def _explained(error: Exception) -> EngineError:
 
 def _work(request: dict[str, Any], say: child.Say) -> None:
     say({"doing": "loading the libraries"})
+    base = request["base"]
+    if not stored_quantised(base["source"], base["fingerprint"] or base["revision"] if base["kind"] == "hub" else None):
+        without_bitsandbytes()
     from engine.training.answering import answer
     from engine.training.loading import load_for_inference
 

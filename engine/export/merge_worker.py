@@ -22,6 +22,7 @@ from engine.export.beside import beside, put, writing
 from engine.export.carried import carry, sizes
 from engine.export.parts import Parts
 from engine.export.progress import Progress, Tell, answer
+from engine.training.libraries import without_bitsandbytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +51,6 @@ def main() -> int:
     """Merge as the request says."""
     without_bitsandbytes()
     return answer(work, "The merge")
-
-
-def without_bitsandbytes() -> None:
-    """Have this process do as if bitsandbytes were not installed: PEFT would import it, 2 s, to no purpose here."""
-    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # what importlib takes for "not there"
 
 
 def work(request: dict[str, Any], tell: Tell) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from engine.errors import UsageError
 from engine.export.difference import Meter
-from engine.export.merge_worker import without_bitsandbytes
 from engine.export.parts import Parts
 from engine.export.progress import Progress, Tell, answer
+from engine.training.libraries import without_bitsandbytes
 
 if TYPE_CHECKING:
     from engine.export.llama_form import LlamaForm

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, NothingToLearn, OutOfMemory
+from engine.training.libraries import trains_without_bitsandbytes, without_bitsandbytes
 
 _STEPS = 2
 """The optimizer's state is made in the first step, so the second is the one that needs all of it."""
@@ -89,6 +90,8 @@ class _Probe:
         self.commit: str | None = specification["commit"]
         self.beside: str | None = specification["beside"]
         self.resolved = ResolvedConfig.from_yaml(specification["config"])
+        if trains_without_bitsandbytes(self.resolved, self.source, self.commit):
+            without_bitsandbytes()
         import datasets
         import torch
         import transformers
