@@ -175,5 +175,5 @@ def test_a_base_that_lacks_weights_is_refused(adapter: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="not whole"):
         work(request(adapter, tmp_path / "out", parts={"source": str(base)}, verify=False), silent)
     (base / "model.safetensors").unlink()
-    with pytest.raises(NotFound, match="cannot be loaded"):
+    with pytest.raises(NotFound, match="has no weights"):
         work(request(adapter, tmp_path / "out", parts={"source": str(base)}, verify=False), silent)
