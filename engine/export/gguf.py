@@ -23,6 +23,7 @@ from engine.export.merge import merge, plan_merge
 from engine.export.progress import Cancelled, Progress, Tell, never, run, silent
 from engine.export.quantisation import fallen_back
 from engine.export.quantiser import quantise
+from engine.runs.plan import size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def export(plan: Plan, *, replace: bool = False, tell: Tell = silent, cancelled:
         raise exists(plan.existing[0])
     if plan.disk_bytes > plan.free_bytes:
         raise DiskFull(
-            f"The export needs about {plan.disk_bytes / 1e9:.1f} GB, and {plan.files[0].path.parent} has "
-            f"{plan.free_bytes / 1e9:.1f} GB.",
+            f"The export needs about {size_text(plan.disk_bytes)}, and {plan.files[0].path.parent} has "
+            f"{size_text(plan.free_bytes)}.",
             remedy="Free some space, export fewer types at once, or choose another folder with -o.",
         )
     converter = plan.converter or fetch_converter(

@@ -187,8 +187,9 @@ def _plan_adapter(asked: Asked, base: Path) -> Plan:
     (quantisation, *others) = asked.quantisations
     if others or (not quantisation.plain and quantisation.name != "q8_0"):
         raise UsageError(
-            "An adapter alone is exported in one of f32, f16, bf16 and q8_0.",
-            remedy="Name one with --quant.",
+            "An adapter alone is exported in one of f32, f16, bf16 and q8_0, not in "
+            f"{', '.join(one.name for one in asked.quantisations)}.",
+            remedy="Name one of them with --quant.",
         )
     adapter = read_adapter(asked.model.adapter, allow_pickle=asked.allow_pickle)
     prove_base(asked.model)

@@ -13,6 +13,7 @@ from engine.adapters import Adapter, read_adapter
 from engine.errors import DiskFull, EngineError, UsageError
 from engine.export.beside import TargetExists, clear_abandoned, exists
 from engine.export.progress import Cancelled, Tell, never, run, silent
+from engine.runs.plan import size_text
 from engine.runs.provenance import ModelSource, versions
 from engine.spec import LocalModel, base_folder, prove_base
 from engine.weights import Tensor, read_tensors
@@ -162,7 +163,7 @@ def plan_merge(
     needs = _needs(tensors, adapter, dtype, verify, max_shard_bytes) if tensors else None
     if needs is not None and needs.disk > free:
         raise DiskFull(
-            f"The merged model needs {needs.disk / 1e9:.2f} GB and {_existing(target)} has {free / 1e9:.2f} GB.",
+            f"The merged model needs {size_text(needs.disk)}, and {_existing(target)} has {size_text(free)}.",
             remedy="Free some space there, or choose another folder with -o.",
         )
     memory = _free_memory()
@@ -269,7 +270,7 @@ def _warnings(model: LocalModel, base: ModelSource, adapter: Adapter, memory_byt
     found = []
     if memory_bytes > free_bytes:
         found.append(
-            f"It needs about {memory_bytes / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free: it may be "
+            f"It needs about {size_text(memory_bytes)} of memory, and {size_text(free_bytes)} are free: it may be "
             "killed, or become slow."
         )
     if not model.base.fingerprint:
