@@ -142,10 +142,15 @@ def _metrics(names: Sequence[str]) -> str:
 
 
 def title(name: str) -> str:
-    """Return what a figure is called here: as the column that shows it, else as the trainer calls it."""
+    """Return what a figure is called here: as the column that shows it, else as the trainer calls it.
+
+    Accuracy and margin have one column, of the validation where there was one; those of training say so here.
+    """
     for key, kind in FIGURES.items():
         if name in kind.names:
-            return key if key in ("accuracy", "margin") else kind.title
+            if key not in ("accuracy", "margin"):
+                return kind.title
+            return key if name.startswith("eval_") else f"train {key}"
     return plain(name, limit=40)
 
 
