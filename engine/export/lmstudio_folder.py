@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.chat.lmstudio import home
 from engine.errors import UsageError
 
 # The CLI refuses the same in names of models; a leading hyphen is ours, as the name stands on a command line.
@@ -38,6 +37,8 @@ def find_folder(environ: Mapping[str, str] = os.environ) -> LMStudioFolder:
     Args:
         environ: `LMSTUDIO_HOME` wins; `PATH` is searched for `lms`.
     """
+    from engine.chat.lmstudio import home  # what speaks http: a sixth of what an export imports
+
     folder = home(environ)
     models = folder / "models"
     elsewhere = _settings(folder / "settings.json").get("downloadsFolder")

@@ -14,7 +14,6 @@ from engine.export.gguf import Exported, export
 from engine.export.gguf_plan import Asked as Wanted
 from engine.export.gguf_plan import Plan, plan_export
 from engine.export.lmstudio_install import Installed, Placement, install, plan_install
-from engine.export.lmstudio_load import load_installed
 from engine.export.quantisation import DEFAULT, parse
 from engine.runs.plan import size_text
 from engine.spec import LocalModel, local_model
@@ -151,6 +150,8 @@ def _show(plan: Plan, done: Exported, installed: list[Installed], loaded: list[s
 
 def _loaded(installed: Installed, *, silent: bool) -> str | None:
     """Load a model where LM Studio runs, and return what it is called there. The file is in its place either way."""
+    from engine.export.lmstudio_load import load_installed
+
     try:
         return load_installed(installed)
     except EngineError as error:
