@@ -78,7 +78,7 @@ def test_too_little_room_is_an_error(
 ) -> None:
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(DiskFull, match="has 1.0 MB"):
+    with pytest.raises(DiskFull, match=r"has 1\.0 MB"):
         plan(workspace, "voice-1", tmp_path / "out")
 
 
