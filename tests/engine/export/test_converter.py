@@ -16,6 +16,7 @@ from engine.export import converter_fetch
 from engine.export.converter import VERSION, Converter, fetched_folder, find_converter
 from engine.export.converter_fetch import fetch_converter, unpack
 from engine.export.failures import ConverterMissing, ConverterUnusable
+from tests.engine.faults import python, small_disk
 
 INSIDE = f"llama_cpp_python-{VERSION}/vendor/llama.cpp"
 PARTS = {
@@ -146,6 +147,8 @@ def left(tmp_path: Path) -> list[str]:
 
 
 def test_it_is_fetched_once_through_pip_however_many_want_it(index: Path, tmp_path: Path) -> None:
+    abandoned = fetched_folder().with_name(f"llama.cpp-{VERSION}.killed.part")
+    abandoned.mkdir(parents=True)
     found: list[Converter] = []
     threads = [threading.Thread(target=lambda: found.append(fetch_converter())) for _ in range(2)]
     for thread in threads:
@@ -181,6 +184,26 @@ def test_an_index_without_it_is_a_sentence_that_names_no_password(
     assert "--llama-cpp-path" in raised.value.remedy
     assert "secret" not in str(raised.value)
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("room", ["8k", "24k"], ids=["before it has arrived", "while it is unpacked"])
+def test_a_disk_that_becomes_full_is_told_and_nothing_is_left(index: Path, tmp_path: Path, room: str) -> None:
+    said = python(
+        """
+        import os, sys
+        from engine.errors import EngineError
+        from engine.export import converter_fetch
+        converter_fetch._SHA256 = sys.argv[2]
+        try:
+            converter_fetch.fetch_converter()
+        except EngineError as error:
+            print(error.code, [name for name in os.listdir(sys.argv[1]) if not name.endswith(".lock")])
+        """,
+        tmp_path / "cache" / "ftconsole",
+        converter_fetch._SHA256,
+        before=small_disk(tmp_path / "cache" / "ftconsole", f"size={room}"),
+    )
+    assert said.stdout == "disk-full []\n", said.stdout + said.stderr[-2000:]
 
 
 def test_a_cancelled_fetch_leaves_nothing(index: Path, tmp_path: Path) -> None:
