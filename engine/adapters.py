@@ -68,10 +68,7 @@ class Adapter:
     def vocabulary(self) -> int | None:
         """Rows of the embedding saved with it, where that was resized or trained; None when the base's is used."""
         for name, tensor in self.tensors.items():
-            if (
-                name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight"))
-                and len(tensor.shape) == 2
-            ):
+            if name.endswith(_EMBEDDINGS) and len(tensor.shape) == 2:
                 return tensor.shape[0]
         return None
 

@@ -63,9 +63,9 @@ def carry(base: Path, adapter: Path | None, target: Path, *, chat_template: str 
             source = base / name
         if source.is_file():
             shutil.copyfile(source, target / name)
-    for folder in ((own or base) / "additional_chat_templates",):
-        if folder.is_dir():
-            shutil.copytree(folder, target / folder.name)
+    more = (own or base) / "additional_chat_templates"
+    if more.is_dir():
+        shutil.copytree(more, target / more.name)
     for name in _ALSO:
         if (base / name).is_file():
             shutil.copyfile(base / name, target / name)

@@ -21,6 +21,7 @@ from engine.export.beside import beside, put
 from engine.export.merge import merge, parts_of, plan_merge
 from engine.export.progress import Cancelled, Tell, never, run, silent
 from engine.export.proof import VERDICTS, Check, FormProof, Proof, around, first_difference
+from engine.export.quantisation import ALL
 from engine.export.server_form import ask_server, judge_server, not_asked
 from engine.spec import Endpoint, LocalModel, base_folder, prove_base
 from engine.weights import read_json
@@ -46,9 +47,7 @@ _LIMITS = {
     "q3_k_m": 0.5, "float32": 1e-5, "float16": 1e-4, "bfloat16": 1e-3,
 }  # fmt: skip
 _OTHER_LIMIT = 0.5
-# llama.h, enum llama_ftype.
-_FILE_TYPES = {0: "f32", 1: "f16", 7: "q8_0", 12: "q3_k_m", 14: "q4_k_s", 15: "q4_k_m", 17: "q5_k_m", 18: "q6_k",
-               32: "bf16"}  # fmt: skip
+_FILE_TYPES = {one.ftype: one.name for one in ALL.values()}
 
 
 def prove(
@@ -96,12 +95,13 @@ def prove(
             f"{model.label} is a whole model, and nothing was named to hold it against.",
             remedy="Name a GGUF file, a folder or a server with --against.",
         )
-    with tempfile.TemporaryDirectory(prefix="ftconsole-parity-") as place:
-        kept = Path(place) / "logits"
+    # Of a proof that was killed gigabytes may lie there, which the next one clears.
+    with beside(Path(tempfile.gettempdir()) / "parity") as place:
+        kept = place / "logits"
         kept.mkdir()
         forms = [form.absolute() if isinstance(form, Path) else form for form in against]
         if not forms:
-            forms = [merge(plan_merge(model, Path(place) / "merged", dtype="float32", allow_pickle=allow_pickle),
+            forms = [merge(plan_merge(model, place / "merged", dtype="float32", allow_pickle=allow_pickle),
                            tell=tell, cancelled=cancelled).path]  # fmt: skip
         common = {"prompts": list(prompts), "max_new_tokens": max_new_tokens, "folder": str(kept)}
 
@@ -246,9 +246,8 @@ def _judge(path: Path, kind: str, reference: dict[str, Any], found: dict[str, An
 
 def _type_of(path: Path) -> str:
     if path.is_dir():
-        return str(
-            read_json(path / "config.json").get("dtype") or read_json(path / "config.json").get("torch_dtype") or ""
-        )
+        config = read_json(path / "config.json")
+        return str(config.get("dtype") or config.get("torch_dtype") or "")
     from engine.export.gguf_header import read_gguf
 
     return _FILE_TYPES.get(read_gguf(path).number("general.file_type") or 0, "")

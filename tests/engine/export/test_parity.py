@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import NotFound, UsageError
 from engine.export import merge_worker, parity, parity_worker
+from engine.export.beside import PARTIAL
 from engine.export.merge import merge, plan_merge
 from engine.export.parity import prove, read_record, record_of
 from engine.export.progress import silent
@@ -130,10 +131,15 @@ def test_a_server_that_fails_is_told_and_the_other_forms_count(
     assert record["forms"][2]["path"] == f"{llama_server.url}#tiny"
 
 
-def test_without_a_form_the_model_is_merged_for_the_proof(lora: LocalModel) -> None:
+def test_without_a_form_the_model_is_merged_for_the_proof(
+    lora: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"{PARTIAL}parity-killed").mkdir()  # what a kill has left of another proof
     (form,) = proven(lora).forms
     assert (form.verdict, form.kind) == ("same", "merged")
-    assert not Path(form.path).exists()
+    assert Path(form.path).is_relative_to(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Broken on purpose
