@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 import transformers
 from transformers.trainer_utils import set_seed
 
@@ -18,15 +19,12 @@ from engine.config.methods import greater_is_better, method_of
 from engine.config.model import RunConfig, settled
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file
-from engine.data.doctor import examine_files
 from engine.data.preparing import users_cache
-from engine.data.rows import Row, read_rows
-from engine.data.templates import local_folder
+from engine.data.rows import Message, Row
 from engine.errors import EngineError, NothingToLearn
-from engine.launch.examined import asked_about, in_stage
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
-from engine.runs.provenance import Provenance, cached_commit, changed_file, read_provenance
+from engine.runs.provenance import Provenance, cached_commit, read_provenance
 from engine.training import behaviour, earlier, loading
 from engine.training.ahead import prepare_ahead
 from engine.training.best import Best
@@ -38,16 +36,17 @@ from engine.training.initialising import begin, begins_with
 from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
 from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
+from engine.training.reading import held_out, read_role, read_split, refuse_wasted, warn_of_changed_files
 from engine.training.reporter import Reporter
 from engine.training.scoring import Scorer
 from engine.training.smaller_batch import with_batch_that_fits
 from engine.training.splits import Split, leave_out_refused
 from engine.training.stages import Stage, stage_of, start_folder
-from engine.workspace import ModelReference
 
 _trainer: ObservedTrainer | None = None
 _resumed_step = 0
 _stage = ""
+_STOPPED = "as asked; `resume` goes on from here"
 
 
 def current_step() -> int:
@@ -75,44 +74,131 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         StopBeforeTraining: Told to stop before the first step.
         EngineError: What a user can act on. Other exceptions are the libraries'.
     """
-    global _trainer, _resumed_step, _stage
+    global _trainer
     _trainer = None
-    whole, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
-    config = whole.config
-    reporter.patience_seconds, reporter.while_waiting = config.saving.wait_for_room, control.hear_while_waiting
     _quiet_libraries()
+    task = _taken_up(run, reporter, control, resume=resume, stage=stage)
+    loaded, gauge = _load(task)
+    rows = _read_rows(task, loaded)
+    trainer = _trainer = _build(task, loaded, rows)
+    held = _Held(task, loaded, trainer, rows.asked, rows.prompts)
+    _observe(held, gauge)
+    del rows  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
+    with DeviceMonitor(reporter, task.device, loaded.device, lambda: control.paused):
+        if task.new:
+            held.answer(0)
+            control.hear_before_training(0)
+            held.measure("before", lambda: control.hear_before_training(0))
+        if task.resume_from is None:
+            trainer.before_first_step()
+        _train(task, loaded, trainer)
+        following, detail = _finish(held)
+    if following is None:
+        control.refuse_the_rest()
+        outcome = "stopped" if detail is None else "finished"
+        reporter.end(outcome, trainer.step, detail=_STOPPED if detail is None else detail)
+    return following
+
+
+@dataclass(slots=True)
+class _Task:
+    """What is to be done, known before anything is loaded."""
+
+    run: RunDirectory
+    reporter: Reporter
+    control: Control
+    whole: ResolvedConfig
+    """With all stages."""
+    all_data: Provenance
+    """Of all stages."""
+    here: Stage
+    resolved: ResolvedConfig
+    """Of this stage, with the batch that fits."""
+    resume_from: checkpoints.Checkpoint | None
+    device: torch.device
+    commit: str | None
+    """Of a base model on the Hub that the run began with."""
+
+    @property
+    def config(self) -> RunConfig:
+        return self.resolved.config
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of this stage."""
+        return self.here.provenance
+
+    @property
+    def new(self) -> bool:
+        """Whether the run begins here; another stage has other settings and other data."""
+        return self.resume_from is None and self.here.first
+
+    @property
+    def merges(self) -> bool:
+        """Whether an earlier adapter is merged into the base."""
+        return earlier.merges(self.config, self.provenance)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the model has its adapter before it has a trainer."""
+        return not self.here.first or (self.provenance.adapter is not None and not self.merges)
+
+    def hear(self) -> None:
+        """Hear commands between two parts of what comes before the first step."""
+        self.control.hear_before_training(_resumed_step)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What is learned from, and what is measured with."""
+
+    train: Split
+    validation: list[Split]
+    asked: list[Row]
+    """Questions whose answers are measured before and after."""
+    prompts: list[tuple[str, list[Message]]]
+    """Answered at each evaluation."""
+
+
+def _taken_up(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None, stage: str) -> _Task:
+    """Find out what is to be done, and say so."""
+    global _resumed_step, _stage
+    whole, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
+    reporter.patience_seconds = whole.config.saving.wait_for_room
+    reporter.while_waiting = control.hear_while_waiting
     checkpoints.clear_partials(run)
     resume_from = _proven(run, provenance, reporter, resume) if resume is not None or not stage else None
     here = stage_of(run, whole, provenance, resume_from=resume_from, named=stage)
-    new = resume_from is None and here.first  # of the run; another stage has other settings and other data
-    resolved, all_data, provenance = with_batch_that_fits(run, here.resolved, here.name), provenance, here.provenance
-    config, _stage = resolved.config, here.name
-    _resumed_step = resume_from.step if resume_from else here.before.step
+    resolved = with_batch_that_fits(run, here.resolved, here.name)
+    _resumed_step, _stage = resume_from.step if resume_from else here.before.step, here.name
     if here.name:
         reporter.say(here.begun(), durable=True)
-
-    device = loading.pick_device(config.model.device)
+    device = loading.pick_device(resolved.config.model.device)
     if resume_from is not None and device.type != "cpu":
         reporter.warn(
             "resume-not-bitwise",
             f"Going on from step {resume_from.step}: data, optimizer and generators are as they were, but kernels on "
             f"{device.type} do not add in a fixed order, so the figures may differ in their last digits.",
         )
+    commit = _base_commit(here.provenance, resume_from)
+    return _Task(run, reporter, control, whole, provenance, here, resolved, resume_from, device, commit)
+
+
+def _load(task: _Task) -> tuple[loading.Loaded, Gauge | None]:
+    """Load the base, have the gauge of forgetting read on it, and put the adapter on that there is."""
+    run, config, reporter, here = task.run, task.config, task.reporter, task.here
     reporter.enter("loading", config.model.name)
-    commit = _base_commit(provenance, resume_from)
-    merged = earlier.merges(config, provenance)
-    continued = not here.first or (provenance.adapter is not None and not merged)
-    if merged:
-        base = earlier.merged_base(run, config, provenance, commit, reporter, control)
+    if task.merges:
+        base = earlier.merged_base(run, config, task.provenance, task.commit, reporter, task.control)
         reporter.enter("loading", f"{config.model.name} and what was learned before")
-        loaded = loading.load(resolved, str(base), device)
+        loaded = loading.load(task.resolved, str(base), task.device)
     else:
-        loaded = loading.load(resolved, provenance.model.source, device, commit=commit)
-    if new:
-        earlier.tell_of_it(run, config, provenance, reporter)
+        loaded = loading.load(task.resolved, task.provenance.model.source, task.device, commit=task.commit)
+    if task.new:
+        earlier.tell_of_it(run, config, task.provenance, reporter)
     gauge = None
     if config.forgetting.gauge:
-        probe = _read_role("probe", "probe", provenance)
+        probe = read_role("probe", "probe", task.provenance)
         leave_out_refused(probe, loaded.tokenizer)
         gauge = Gauge.on(
             loaded.model,
@@ -121,162 +207,198 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
             settings=config.forgetting,
             path=run.forgetting,
             reporter=reporter,
-            heard=lambda: control.hear_before_training(_resumed_step),
+            heard=task.hear,
         )
-    if continued:
+    if task.continues:
         beside = None
         if here.first and config.model.adapter_mode == "stack":
             set_seed(config.training.seed)  # the new adapter's first weights
-            beside = lora_arguments(resolved)
+            beside = lora_arguments(task.resolved)
         loaded.model = loading.with_adapter(loaded.model, start_folder(run, here), beside=beside)
-    control.hear_before_training(_resumed_step)
+    task.hear()
+    return loaded, gauge
 
-    reporter.enter("preparing")
-    if new:  # a resume has been told, by `changes_since`, and told to go on
-        _warn_of_changed_files(all_data, reporter)
-        _refuse_wasted(whole, all_data)
-        for name, part in whole.stages[1:]:
-            reporter.enter("preparing", f"the rows of stage {name}")
-            own = all_data.of_stage(name)
-            splits = [_read_split("train", own, part.config, limit=part.config.data.limit)]
-            splits[0].rows += earlier.replay(part.config, own, len(splits[0].rows))
-            splits += [_read_split(split, own, part.config) for split in own.validation_sets()]
-            prepare_ahead(run, part, name, splits, loaded.tokenizer, lambda: control.hear_before_training(0))
-    train = _read_split("train", provenance, config, limit=config.data.limit)
-    train.rows += earlier.replay(config, provenance, len(train.rows))
-    validation = [_read_split(name, provenance, config) for name in provenance.validation_sets()]
+
+def _read_rows(task: _Task, loaded: loading.Loaded) -> _Rows:
+    """Read the rows of this stage, and look at those of later ones when the run begins."""
+    config, provenance = task.config, task.provenance
+    task.reporter.enter("preparing")
+    if task.new:  # a resume has been told, by `changes_since`, and told to go on
+        warn_of_changed_files(task.all_data, task.reporter)
+        refuse_wasted(task.whole, task.all_data)
+        _look_ahead(task, loaded.tokenizer)
+    train = _training_rows(config, provenance)
+    validation = [read_split(name, provenance, config) for name in provenance.validation_sets()]
     if "template-refuses" in config.data.accept:
         for split in (train, *validation):
             leave_out_refused(split, loaded.tokenizer)
-    asked = _held_out(whole, all_data)
+    asked = held_out(task.whole, task.all_data)
     prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
     if method_of(config).pushes_away and settled(config.unlearning.target) == "reply":
         from engine.training.unlearning_rows import take_own_replies
 
+        name = task.here.name
         take_own_replies(
             (train, *validation),
             loaded.model,
             loaded.tokenizer,
-            path=run.path / (f"replies-{here.name}.jsonl" if here.name else "replies.jsonl"),
-            reporter=reporter,
+            path=task.run.path / (f"replies-{name}.jsonl" if name else "replies.jsonl"),
+            reporter=task.reporter,
             max_new_tokens=config.evaluation.max_new_tokens,
-            heard=lambda: control.hear_before_training(_resumed_step),
+            heard=task.hear,
         )
-    reporter.enter("preparing", f"{len(train.rows)} rows")
+    return _Rows(train, validation, asked, prompts)
+
+
+def _look_ahead(task: _Task, tokenizer: Any) -> None:
+    """Prepare the rows of later stages: what is wrong with them is told now, not after hours."""
+    for name, part in task.whole.stages[1:]:
+        task.reporter.enter("preparing", f"the rows of stage {name}")
+        own = task.all_data.of_stage(name)
+        splits = [_training_rows(part.config, own)]
+        splits += [read_split(split, own, part.config) for split in own.validation_sets()]
+        prepare_ahead(task.run, part, name, splits, tokenizer, lambda: task.control.hear_before_training(0))
+
+
+def _training_rows(config: RunConfig, provenance: Provenance) -> Split:
+    """Return the rows to learn from, those of earlier runs that are mixed in last."""
+    train = read_split("train", provenance, config, limit=config.data.limit)
+    train.rows += earlier.replay(config, provenance, len(train.rows))
+    return train
+
+
+def _build(task: _Task, loaded: loading.Loaded, rows: _Rows) -> ObservedTrainer:
+    """Return the trainer with its data prepared and its adapter on the model."""
+    config, resumed = task.config, task.resume_from is not None
+    task.reporter.enter("preparing", f"{len(rows.train.rows)} rows")
     set_seed(config.training.seed)
-    trainer = _trainer = build_trainer(
+    trainer = build_trainer(
         model=loaded.model,
         tokenizer=loaded.tokenizer,
-        arguments=trainer_arguments(resolved, run.path),
-        lora=None if continued else begins_with(resolved, resumed=resume_from is not None),
-        train=train,
-        validation=validation,
-        reporter=reporter,
+        arguments=trainer_arguments(task.resolved, task.run.path),
+        lora=None if task.continues else begins_with(task.resolved, resumed=resumed),
+        train=rows.train,
+        validation=rows.validation,
+        reporter=task.reporter,
         cache=users_cache(),
-        method=training_method(config, between=lambda: control.hear_before_training(_resumed_step)),
+        method=training_method(config, between=task.hear),
     )
-    if not continued:
+    if not task.continues:
         trainer.initial = begin(
             trainer,
             config.lora.init_lora_weights,
-            run.path / "initial",
-            resumed=resume_from is not None,
-            rows=train.rows,
+            task.run.path / "initial",
+            resumed=resumed,
+            rows=rows.train.rows,
             tokenizer=loaded.tokenizer,
-            heard=lambda: control.hear_before_training(_resumed_step),
+            heard=task.hear,
         )
-    del train  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
-    control.hear_before_training(_resumed_step)
+    task.hear()
+    return trainer
 
-    def answer(step: int) -> None:
+
+@dataclass(slots=True)
+class _Held:
+    """What there is while the run trains: the trainer, and what is asked of its model."""
+
+    task: _Task
+    loaded: loading.Loaded
+    trainer: ObservedTrainer
+    asked: list[Row]
+    prompts: list[tuple[str, list[Message]]]
+    scorer: Scorer | None = None
+
+    def answer(self, step: int) -> None:
+        """Answer the fixed prompts."""
         behaviour.answer_prompts(
-            trainer.model,
-            loaded.tokenizer,
-            prompts,
-            run=run,
-            reporter=reporter,
+            self.trainer.model,
+            self.loaded.tokenizer,
+            self.prompts,
+            run=self.task.run,
+            reporter=self.task.reporter,
             step=step,
-            max_new_tokens=config.evaluation.max_new_tokens,
-            heard=trainer.hear_in_evaluation if step else lambda: control.hear_before_training(0),
+            max_new_tokens=self.task.config.evaluation.max_new_tokens,
+            heard=self.trainer.hear_in_evaluation if step else lambda: self.task.control.hear_before_training(0),
         )
 
-    def measure(when: str, heard: Callable[[], None]) -> None:
-        behaviour.measure(
-            trainer.model,
-            loaded.tokenizer,
-            asked,
-            run=run,
-            reporter=reporter,
-            step=trainer.step,
-            when=when,
-            max_new_tokens=config.evaluation.max_new_tokens,
-            heard=heard,
-        )
+    def measure(self, when: str, heard: Callable[[], None]) -> None:
+        """Ask the held-out questions, where there are any."""
+        if self.asked:
+            behaviour.measure(
+                self.trainer.model,
+                self.loaded.tokenizer,
+                self.asked,
+                run=self.task.run,
+                reporter=self.task.reporter,
+                step=self.trainer.step,
+                when=when,
+                max_new_tokens=self.task.config.evaluation.max_new_tokens,
+                heard=heard,
+            )
 
-    def score(folder: Path, when: str) -> None:
-        if scorer is not None:
-            scorer.score(trainer.model, folder, when, trainer.hear_in_evaluation)
+    def score(self, folder: Path, when: str) -> None:
+        """Ask the suite of what was written to a folder."""
+        if self.scorer is not None:
+            self.scorer.score(self.trainer.model, folder, when, self.trainer.hear_in_evaluation)
 
-    scorer = None
+
+def _observe(held: _Held, gauge: Gauge | None) -> None:
+    """Have the trainer report and obey."""
+    task, config, here = held.task, held.task.config, held.task.here
     if config.evaluation.suite is not None:
-        scorer = Scorer(run, config, provenance, loaded.tokenizer, reporter)
+        held.scorer = Scorer(task.run, config, task.provenance, held.loaded.tokenizer, task.reporter)
     saving = config.saving
-    observation = Observation(
-        run=run,
-        run_id=provenance.run_id,
-        reporter=reporter,
-        control=control,
-        save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
-        save_epochs=1 if saving.save_steps == "epoch" else saving.save_epochs,
-        save_total_limit=saving.save_total_limit,
-        # Figures of two methods cannot be compared: best/ is the last stage's.
-        best=_best(config) if here.next is None else Best(None),
-        early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
-        forgetting=gauge,
-        before=here.before,
-        about=here.about,
-        base_commit=commit or _downloaded_commit(provenance),
-        score=score,
-        answer=answer,
+    held.trainer.observe(
+        Observation(
+            run=task.run,
+            run_id=task.provenance.run_id,
+            reporter=task.reporter,
+            control=task.control,
+            save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
+            save_epochs=1 if saving.save_steps == "epoch" else saving.save_epochs,
+            save_total_limit=saving.save_total_limit,
+            # Figures of two methods cannot be compared: best/ is the last stage's.
+            best=_best(config) if here.next is None else Best(None),
+            early_stopping=EarlyStopping.watching(config.early_stopping, validation=bool(config.data.validation)),
+            forgetting=gauge,
+            before=here.before,
+            about=here.about,
+            base_commit=task.commit or _downloaded_commit(task.provenance),
+            score=held.score,
+            answer=held.answer,
+        )
     )
-    trainer.observe(observation)
-    with DeviceMonitor(reporter, device, loaded.device, lambda: control.paused):
-        if new:
-            answer(0)
-            control.hear_before_training(0)
-            if asked:
-                measure("before", lambda: control.hear_before_training(0))
-        if resume_from is None:
-            trainer.before_first_step()
-        _train(trainer, observation, loaded, here, resume_from)
-        if control.stop is None and here.next is not None and not observation.ends_run:
-            _refuse_empty_success(trainer, observation)
-            _end_stage(run, trainer, here)
-        if control.stop is not None and (here.next is not None or trainer.state.global_step < trainer.state.max_steps):
-            control.refuse_the_rest()
-            reporter.end("stopped", trainer.step, detail="as asked; `resume` goes on from here")
-            return None
-        if here.next is not None and not observation.ends_run:
-            return here.next
-        _refuse_empty_success(trainer, observation)
-        reporter.enter("saving", "final")
-        trainer.save_adapter(run.final, "final")
-        _write_results(trainer)
-        if saving.promote is not None:
-            try:
-                earlier.promote(run, saving.promote, reporter)
-            except EngineError as error:
-                reporter.warn(error.code, f"The result was not copied to models/: {error.message}", error.remedy)
-        trainer.score(run.final, "end")
-        detail = observation.ended_early
-        if asked:
-            try:
-                measure("after", trainer.hear_in_evaluation)
-            except EvaluationCut:
-                detail = f"{detail}; " * bool(detail) + "told to stop while the held-out questions were asked again"
-    control.refuse_the_rest()
-    reporter.end("finished", trainer.step, detail=detail)
-    return None
+
+
+def _finish(held: _Held) -> tuple[str | None, str | None]:
+    """Keep what was learned, and return the stage to go on with, or how the run finished; neither: it was stopped."""
+    task, trainer = held.task, held.trainer
+    run, reporter, control, here = task.run, task.reporter, task.control, task.here
+    goes_on = here.next is not None and not trainer.observation.ends_run
+    if control.stop is None and goes_on:
+        _refuse_empty_success(trainer)
+        _end_stage(run, trainer, here)
+    if control.stop is not None and (here.next is not None or trainer.state.global_step < trainer.state.max_steps):
+        return None, None
+    if goes_on:
+        return here.next, None
+    _refuse_empty_success(trainer)
+    reporter.enter("saving", "final")
+    trainer.save_adapter(run.final, "final")
+    _write_results(trainer)
+    promote = task.config.saving.promote
+    if promote is not None:
+        try:
+            earlier.promote(run, promote, reporter)
+        except EngineError as error:
+            reporter.warn(error.code, f"The result was not copied to models/: {error.message}", error.remedy)
+    trainer.score(run.final, "end")
+    detail = trainer.observation.ended_early
+    try:
+        held.measure("after", trainer.hear_in_evaluation)
+    except EvaluationCut:
+        detail = f"{detail}; " * bool(detail) + "told to stop while the held-out questions were asked again"
+    return None, detail
 
 
 def _end_stage(run: RunDirectory, trainer: ObservedTrainer, here: Stage) -> None:
@@ -293,34 +415,27 @@ def _end_stage(run: RunDirectory, trainer: ObservedTrainer, here: Stage) -> None
     trainer.at_step_boundary()  # a pause is waited out here: what goes on is another process image
 
 
-def _train(
-    trainer: ObservedTrainer,
-    observation: Observation,
-    loaded: loading.Loaded,
-    here: Stage,
-    resume_from: checkpoints.Checkpoint | None,
-) -> None:
+def _train(task: _Task, loaded: loading.Loaded, trainer: ObservedTrainer) -> None:
+    """Train to the last step, or until it is to end before."""
+    resume_from = task.resume_from
     if resume_from is not None:
         trainer.continue_from(resume_from)
-    trainer.add_callback(_Beginning(trainer, observation, loaded, here, _resumed_step))
+    trainer.add_callback(_Beginning(trainer, loaded, task.here, _resumed_step))
     trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
 
 
 class _Beginning(transformers.TrainerCallback):
     """Says `TrainingStarted` once the number of steps is known."""
 
-    def __init__(
-        self, trainer: ObservedTrainer, observation: Observation, loaded: loading.Loaded, stage: Stage, step: int
-    ) -> None:
-        self.trainer, self.observation, self.loaded, self.step = trainer, observation, loaded, step
-        self.stage = stage
+    def __init__(self, trainer: ObservedTrainer, loaded: loading.Loaded, stage: Stage, step: int) -> None:
+        self.trainer, self.loaded, self.stage, self.step = trainer, loaded, stage, step
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # PEFT's own count: 4-bit weights are stored two to a byte, so that `numel` would say half.
         trained, everything = self.trainer.model.get_nb_trainable_parameters()
-        stage = self.stage
+        stage, reporter = self.stage, self.trainer.observation.reporter
         epochs = float(args.num_train_epochs) if args.max_steps <= 0 else float(state.num_train_epochs)
-        self.observation.reporter.say(
+        reporter.say(
             events.TrainingStarted(
                 total_steps=stage.before.step + state.max_steps + stage.later_steps,
                 num_train_epochs=round(stage.before.epoch + epochs + stage.later_epochs, 6),
@@ -332,7 +447,7 @@ class _Beginning(transformers.TrainerCallback):
             ),
             durable=True,
         )
-        self.observation.reporter.enter("training")
+        reporter.enter("training")
         self.trainer.start_clock()
 
 
@@ -353,74 +468,6 @@ def _proven(
         if reason is not None:
             reporter.say(events.CheckpointSkipped(f"checkpoints/{other.path.name}", reason))
     return chosen
-
-
-def _warn_of_changed_files(provenance: Provenance, reporter: Reporter) -> None:
-    """Say which files are not what they were when the run was checked, seconds or a queue's days ago."""
-    for file in provenance.data:
-        if sentence := changed_file(file):
-            reporter.warn(
-                "data-changed",
-                f"{sentence} since this run was made; what is there now is learned.",
-                "Stop the run and start a new one if that is not meant.",
-            )
-
-
-def _refuse_wasted(whole: ResolvedConfig, provenance: Provenance) -> None:
-    """Examine the rows with the template of a Hub model, which may not have been on this machine before.
-
-    Those of every stage: a fault in the last one's is told now, not after hours.
-
-    Raises:
-        DataRefused: Something grave was found that `data.accept` does not name.
-    """
-    model = provenance.model
-    if model.kind != "hub":
-        return
-    folder = local_folder(ModelReference("hub", model.source, None, model.revision))
-    for name, part in whole.parts():
-        with in_stage(name):
-            files = provenance.of_stage(name or None).data
-            examine_files(asked_about(part.config, files, folder)).refuse(part.config.data.accept)
-
-
-def _read_split(name: str, provenance: Provenance, config: RunConfig, limit: int | None = None) -> Split:
-    role = "train" if name == "train" else f"validation:{name}"
-    return _read_role(role, name, provenance, limit, config.data.mapping)
-
-
-def _read_role(
-    role: str, name: str, provenance: Provenance, limit: int | None = None, mapping: Mapping[str, str] | None = None
-) -> Split:
-    split = Split(name, [], [])
-    for file in provenance.files(role):
-        for item in read_rows(Path(file.path), limit=limit, mapping=mapping):
-            if isinstance(item, Row):
-                split.rows.append(item)
-            else:
-                split.problems.append(item)
-    return split
-
-
-def _held_out(whole: ResolvedConfig, provenance: Provenance) -> list[Row]:
-    """Return the questions whose answers are measured before and after; empty when that is off.
-
-    They are those of all stages, so that before the first and after the last the same is asked.
-    """
-    found: list[Row] = []
-    files: set[str] = set()
-    for name, part in whole.parts():
-        if part.config.evaluation.behaviour is False:
-            continue
-        own = provenance.of_stage(name or None)
-        new = [file for file in own.data if file.role.startswith("validation:") and file.path not in files]
-        files.update(file.path for file in new)
-        splits = [_read_split(split, replace(own, data=new), part.config) for split in own.validation_sets()]
-        rows = [row for split in splits for row in split.rows if row.prompt]  # plain text asks nothing
-        limit = part.config.evaluation.behaviour_limit
-        for kind in ("retain", "unlearn"):
-            found += behaviour.spread([row for row in rows if row.dataset_type == kind], limit)
-    return found
 
 
 def _own_prompts(config: RunConfig) -> list[str] | None:
@@ -456,9 +503,9 @@ def _downloaded_commit(provenance: Provenance) -> str | None:
     return cached_commit(model.source, model.revision) or None if model.kind == "hub" else None
 
 
-def _refuse_empty_success(trainer: ObservedTrainer, observation: Observation) -> None:
+def _refuse_empty_success(trainer: ObservedTrainer) -> None:
     """Raise when steps were taken and none changed anything. A resume after the last step takes none."""
-    if trainer.steps_taken and observation.largest_grad_norm == 0.0:
+    if trainer.steps_taken and trainer.observation.largest_grad_norm == 0.0:
         raise NothingToLearn(
             "The gradient was zero at every step, so nothing was learned.",
             remedy="Look at the data with the chosen model: are the answers masked or empty?",

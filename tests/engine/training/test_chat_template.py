@@ -89,7 +89,7 @@ def test_rows_the_template_refuses_are_grave_and_once_accepted_left_out(
 def test_rows_are_examined_by_the_worker_once_a_hub_models_template_is_there(
     small_model: Path, config_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.training.worker import _refuse_wasted
+    from engine.training.reading import refuse_wasted
 
     place = tmp_path / "hub" / "models--org--name"
     (place / "refs").mkdir(parents=True)
@@ -102,8 +102,8 @@ def test_rows_are_examined_by_the_worker_once_a_hub_models_template_is_there(
     whole = ResolvedConfig.from_yaml(read_file(run.config))
     provenance = read_provenance(run)
     provenance = replace(provenance, model=replace(provenance.model, kind="hub", source="org/name"))
-    _refuse_wasted(whole, provenance)
+    refuse_wasted(whole, provenance)
     config = whole.config
     refusing = config.model_copy(update={"data": config.data.model_copy(update={"accept": []})})
     with pytest.raises(DataRefused, match="trains-on-nothing"):
-        _refuse_wasted(replace(whole, config=refusing), provenance)
+        refuse_wasted(replace(whole, config=refusing), provenance)
