@@ -122,6 +122,10 @@ def _common_arguments(resolved: ResolvedConfig, output_dir: Path) -> dict[str, A
     }
     if isinstance(eval_steps, int):
         arguments["eval_steps"] = eval_steps
+    if settled(config.launch.num_processes) > 1:
+        # Every matrix of an adapter has a part in every step. The library's default, true for an adapter, looks for
+        # those that have none, through the whole graph at each step; of a mixture of experts that may be needed.
+        arguments["ddp_find_unused_parameters"] = False
     return arguments
 
 

@@ -8,7 +8,8 @@ harm: a length that would cut the answers, a batch that does not fit into memory
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from engine.config.methods import method_of
@@ -36,6 +37,8 @@ class Facts(NamedTuple):
     """Rows that training will see in one epoch, after `data.limit`; those to unlearn where they are pushed away."""
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """The best device torch can use here: what `model.device: auto` becomes."""
+    chosen_device: str = ""
+    """That device with its number where there are several and one is to be used; empty for `device`."""
     bfloat16: bool = True
     """Whether that device computes in bfloat16; older GPUs have float16 only."""
     num_parameters: int | None = None
@@ -54,6 +57,8 @@ class Facts(NamedTuple):
     """Whether the completions of the rows to unlearn are refusals: pushed away from them, a model learns to answer."""
     free_bytes: int | None = None
     """What a new process could take of the chosen device's memory. None when nobody knows."""
+    accelerate: Mapping[str, Any] = MappingProxyType({})
+    """What accelerate's configuration file says, by the names of the section `launch`; empty without one."""
     needed_bytes: Callable[[RunConfig, int], int | None] | None = None
     """Predicts the memory of a configuration without "auto" in what decides it, for rows of so many tokens."""
 
@@ -98,9 +103,12 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     def by_size(chosen: int) -> Callable[[], Decision]:
         return lambda: Decision(chosen, f"{num_rows} examples: {size.said} -> {chosen}")
 
-    device = value("model.device", lambda: Decision(facts.device, f"the best device here is {facts.device}"))
+    device = value("model.device", lambda: _device(facts))
     kind = device.partition(":")[0]
     value("model.dtype", lambda: _dtype(kind, facts))
+    processes = value("launch.num_processes", lambda: _launched("num_processes", 1, facts))
+    value("launch.num_machines", lambda: _launched("num_machines", 1, facts))
+    sharded = value("launch.strategy", lambda: _launched("strategy", "ddp", facts)) != "ddp" and processes > 1
 
     rank = value("lora.r", by_size(size.r))
     value("lora.lora_alpha", lambda: Decision(2 * rank, f"twice the rank {rank}"))
@@ -113,16 +121,17 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     batch = value(
         "training.per_device_train_batch_size", lambda: fitting.batch(by_size(size.per_device_train_batch_size)())
     )
-    accumulation = value("training.gradient_accumulation_steps", lambda: _accumulation(batch))
-    total_steps = config.training.max_steps or num_optimizer_steps(num_rows, batch, accumulation, epochs)
+    accumulation = value("training.gradient_accumulation_steps", lambda: _accumulation(batch, processes))
+    total_steps = config.training.max_steps or num_optimizer_steps(num_rows, batch, accumulation, epochs, processes)
     value("training.warmup_steps", lambda: _warmup(num_rows, total_steps))
     value("training.activation_checkpointing", lambda: fitting.checkpointing(batch))
-    value("dpo.precompute_ref_log_probs", lambda: _precompute(total_steps * batch * accumulation / max(1, num_rows)))
+    seen = total_steps * batch * accumulation * processes
+    value("dpo.precompute_ref_log_probs", lambda: _precompute(seen / max(1, num_rows)))
     value("unlearning.target", lambda: _target(facts))
 
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
-    value("evaluation.prompts", lambda: _prompts(facts))
-    value("evaluation.behaviour", lambda: _behaviour(facts))
+    value("evaluation.prompts", lambda: _prompts(facts, sharded=sharded))
+    value("evaluation.behaviour", lambda: _behaviour(facts, sharded=sharded))
     every = value("evaluation.eval_steps", lambda: _interval(config, total_steps, "evaluations"))
     if not config.data.validation:
         # What a user writes there is refused by the check; a preset's is only for those who bring validation data.
@@ -145,13 +154,39 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     return decisions, list(_impossible(config, kind, facts))
 
 
-def num_optimizer_steps(num_rows: int, batch_size: int, accumulation: int, epochs: float) -> int:
-    """Return how many updates the Trainer makes on one device, without packing.
+def num_optimizer_steps(
+    num_rows: int, batch_size: int, accumulation: int, epochs: float, num_processes: int = 1
+) -> int:
+    """Return how many updates the Trainer makes, without packing.
 
-    Equal to `transformers.Trainer.set_initial_training_values`: the last, smaller group of an epoch is a step too.
+    Equal to `transformers.Trainer.set_initial_training_values`: the last, smaller group of an epoch is a step too. Of
+    several processes each takes every so many'th batch, and the last ones are filled up from the beginning.
     """
-    batches = math.ceil(num_rows / batch_size)
+    batches = math.ceil(math.ceil(num_rows / batch_size) / num_processes)
     return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulation))))
+
+
+def rows_per_step(config: RunConfig) -> int:
+    """Return how many rows an optimizer step learns from, over all processes: the effective batch.
+
+    Args:
+        config: Without "auto".
+    """
+    training = config.training
+    batch = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
+    return batch * settled(config.launch.num_processes)
+
+
+def _launched(name: str, otherwise: Any, facts: Facts) -> Decision:
+    if name in facts.accelerate:
+        return Decision(facts.accelerate[name], "accelerate's configuration file says so")
+    return Decision(otherwise, "one process on one device" if name == "num_processes" else "the usual")
+
+
+def _device(facts: Facts) -> Decision:
+    if facts.chosen_device.partition(":")[2]:
+        return Decision(facts.chosen_device, "of the GPUs here the one with the most free memory")
+    return Decision(facts.device, f"the best device here is {facts.device}")
 
 
 def _dtype(device: str, facts: Facts) -> Decision:
@@ -168,10 +203,12 @@ def _target_modules(model: str, facts: Facts) -> Decision:
     return Decision("all-linear", f"the catalogue has no list for {model}")
 
 
-def _accumulation(batch: int) -> Decision:
-    steps = max(1, round(EFFECTIVE_BATCH / batch))
-    near = "" if steps * batch == EFFECTIVE_BATCH else f", the nearest to {EFFECTIVE_BATCH}"
-    return Decision(steps, f"{batch} x {steps} = {batch * steps} rows per step{near}")
+def _accumulation(batch: int, processes: int) -> Decision:
+    steps = max(1, round(EFFECTIVE_BATCH / (batch * processes)))
+    rows = batch * steps * processes
+    near = "" if rows == EFFECTIVE_BATCH else f", the nearest to {EFFECTIVE_BATCH}"
+    factors = f"{batch} x {steps}" + (f" x {processes} processes" if processes > 1 else "")
+    return Decision(steps, f"{factors} = {rows} rows per step{near}")
 
 
 def _warmup(num_rows: int, total_steps: int) -> Decision:
@@ -273,7 +310,9 @@ def _max_length(by_size: Decision, longest: int | None, lengths: Lengths | None)
     return chosen
 
 
-def _prompts(facts: Facts) -> Decision:
+def _prompts(facts: Facts, *, sharded: bool) -> Decision:
+    if sharded:
+        return Decision([], "no process has the whole model to be asked")
     prompts = list(facts.validation_prompts)
     return Decision(prompts, f"{len(prompts)} questions of the validation sets")
 
@@ -284,7 +323,9 @@ def _eval_batch(train_batch: int, num_parameters: int | None) -> Decision:
     return Decision(train_batch, "what fits in training fits here")
 
 
-def _behaviour(facts: Facts) -> Decision:
+def _behaviour(facts: Facts, *, sharded: bool) -> Decision:
+    if sharded:
+        return Decision(False, "no process has the whole model to be asked")
     if facts.dataset_types:
         return Decision(True, f"validation rows say {' and '.join(sorted(facts.dataset_types))}")
     return Decision(False, "no validation row says metadata.dataset_type")

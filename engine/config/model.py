@@ -557,7 +557,42 @@ class SavingSection(Section):
 
 
 class LaunchSection(Section):
-    """How the worker's process is treated."""
+    """How many processes train together, and how the worker's is treated."""
+
+    num_processes: Count | Auto = Field(
+        default="auto",
+        description="Processes that train together, those of all machines counted: each has a GPU of its own, or on "
+        "CPU a share of the cores. A step then learns from `per_device_train_batch_size` x "
+        "`gradient_accumulation_steps` x this many rows. auto: what `config_file` says, else 1.",
+    )
+    num_machines: Count | Auto = Field(
+        default="auto",
+        description="Machines, each with as many of the processes, all with the run's folder at the same path. The "
+        "others join with `ftconsole join RUN RANK`. auto: what `config_file` says, else 1.",
+    )
+    strategy: Literal["ddp", "fsdp", "deepspeed", "auto"] = Field(
+        default="auto",
+        description="ddp: each process holds the whole model. fsdp, deepspeed: the model is cut up between them, for "
+        "one that does not fit into a GPU; deepspeed needs that package. auto: what `config_file` says, else ddp.",
+    )
+    config_file: Text | None = Field(
+        default=None,
+        description="accelerate's own configuration file, as `accelerate config` writes it. What it says of processes, "
+        "machines and strategy holds where nothing else is set here. It is copied into the run. null: none; the "
+        "user's default of accelerate is not read.",
+        json_schema_extra={"accepts": "the path of a .yaml or .json file, or null"},
+    )
+    main_process_ip: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")] | None = Field(
+        default=None,
+        description="Address of the machine that the run is started on, as the others reach it. Needed with several "
+        "machines. null: what `config_file` says.",
+        json_schema_extra={"accepts": "a name or an address, or null"},
+    )
+    main_process_port: Annotated[int, Ge(1), Le(65_535)] | None = Field(
+        default=None,
+        description="Port there on which the processes find each other. null: what `config_file` says, else 29500 "
+        "with several machines, and with one any that is free.",
+    )
 
     grace_seconds: Annotated[float, Ge(0), Le(3600)] = Field(
         default=10.0, description="How long a worker told to stop at once may take before it is killed."

@@ -27,6 +27,9 @@ _BEFORE: Mapping[str, Callable[[RunConfig], Any]] = {
     "unlearning.target": lambda _: "completion",
     "early_stopping.metric": lambda config: watched(config).value,
     "forgetting.eval_steps": lambda _: "epoch",
+    "launch.num_processes": lambda _: 1,
+    "launch.num_machines": lambda _: 1,
+    "launch.strategy": lambda _: "ddp",
 }
 """What runs did that were made before an automatic setting existed: their `run.yaml` has no value of it."""
 

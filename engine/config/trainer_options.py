@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from engine.config.methods import TrainerName
 
 _DATA = "rows reach TRL as questions and answers"
-_DEVICES = "runs use one device"
+_DEVICES = "the section launch says how several processes train together"
 _HUB = "runs are not pushed to the Hub"
 _CHECKPOINTS = "checkpoints are written by the worker itself"
 _UNUSED = "it has no effect here"
@@ -86,7 +86,6 @@ OWNED: Mapping[str, str] = {
     "ddp_backend": _DEVICES,
     "ddp_broadcast_buffers": _DEVICES,
     "ddp_bucket_cap_mb": _DEVICES,
-    "ddp_find_unused_parameters": _DEVICES,
     "ddp_static_graph": _DEVICES,
     "ddp_timeout": _DEVICES,
     "deepspeed": _DEVICES,

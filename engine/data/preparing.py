@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from datasets import Dataset, IterableDataset, load_from_disk
@@ -120,15 +120,34 @@ class Preparing(Trainer):
         if self.prepared is None or not isinstance(dataset, Dataset):
             return prepare()
         packing = bool(more[0]) if len(more) > 1 else False
-        key = prepared_key(dataset, self._tokenizer, args, packing)
-        found = self.prepared.get(key)
-        if found is None:
-            found = self.prepared.put(key, prepare())
+        key, cache = prepared_key(dataset, self._tokenizer, args, packing), self.prepared
+        found = cache.get(key)
+        if cache.together is None:
+            return found if found is not None else cache.put(key, prepare())
+        if not cache.together.all(found is not None):
+            made = prepare()  # TRL lets the first go before and the others wait; it would wait for them
+            if cache.together.first:
+                cache.put(key, made)
+            cache.together.all(True)
+            found = cache.get(key)  # all take what is on the disk: TRL's own files go beside it, where each finds them
+            if not cache.together.all(found is not None):
+                found = made  # it cannot be kept
         return found
 
 
 class PreparingSFTTrainer(Preparing, SFTTrainer):
     """TRL's trainer for answers."""
+
+
+class Together(Protocol):
+    """What is asked of several processes; `engine.training.ranks` has them."""
+
+    def all(self, true: bool) -> bool:
+        """Return whether it is true in every process."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first."""
 
 
 @dataclass(slots=True)
@@ -137,6 +156,8 @@ class PreparedCache:
 
     folder: Path
     limit_bytes: int = CACHE_BYTES
+    together: Together | None = None
+    """The processes of a run of several: one prepares, and all have or have not."""
     hits: int = 0
     """Data sets that did not have to be prepared."""
     misses: int = 0
@@ -220,10 +241,10 @@ class PreparedCache:
                 total -= size
 
 
-def users_cache() -> PreparedCache:
+def users_cache(together: Together | None = None) -> PreparedCache:
     """Return the cache of this user."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return PreparedCache(home / "ftconsole" / "prepared")
+    return PreparedCache(home / "ftconsole" / "prepared", together=together)
 
 
 def prepared_key(dataset: Dataset, tokenizer: Any, args: Any, packing: bool) -> str:

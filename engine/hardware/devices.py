@@ -153,6 +153,14 @@ def best_device() -> tuple[str, bool]:
     return "cpu", True
 
 
+def num_visible_gpus() -> int | None:
+    """Return how many GPUs a new process would see; None where that is not told without torch."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is not None:
+        return len([name for name in names.split(",") if name.strip()])
+    return len(cuda_readings()) or None
+
+
 def _torch_build() -> str:
     """Return the part of torch's version after "+": "cpu", "cu128", "rocm6.4"; empty for the registry's default."""
     try:

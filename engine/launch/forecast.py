@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from engine.config.automatic import num_optimizer_steps
+from engine.config.automatic import num_optimizer_steps, rows_per_step
 from engine.config.catalogue import catalogue
 from engine.config.methods import sequences_per_row
 from engine.config.model import settled
@@ -115,6 +115,7 @@ def num_steps(given: Settled) -> int:
         settled(training.per_device_train_batch_size),
         settled(training.gradient_accumulation_steps),
         settled(training.num_train_epochs),
+        settled(given.resolved.config.launch.num_processes),
     )
 
 
@@ -133,8 +134,7 @@ def num_tokens(given: Settled) -> int | None:
     mean = sequences_per_row(config) * sum(min(length, limit) for length in lengths.sorted_lengths) / lengths.counted
     training = config.training
     if training.max_steps is not None:
-        batch = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
-        return round(mean * training.max_steps * batch)
+        return round(mean * training.max_steps * rows_per_step(config))
     return round(mean * given.facts.num_train_examples * settled(training.num_train_epochs))
 
 

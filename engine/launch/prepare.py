@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from engine import events
 from engine.config.automatic import Facts
@@ -23,13 +23,14 @@ from engine.config.stages import is_shared
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows, recognise_file
 from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, RunBusy, WorkspaceError
-from engine.hardware.devices import best_device
+from engine.hardware.devices import best_device, num_visible_gpus
 from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
 from engine.hardware.memory import Batch, estimate
 from engine.hardware.model_shape import NotEstimated, find_shape
 from engine.launch.continuing import Start, earlier_data, replayed_rows, starting_adapter, told
 from engine.launch.examined import examine_run, in_stage
+from engine.launch.several import FILE, accelerate_settings, accelerate_text, refuse_unlaunchable, worker_of
 from engine.launch.start import start
 from engine.runs import checkpoints, provenance
 from engine.runs.checkpoints import Checkpoint
@@ -80,6 +81,8 @@ class Settled:
     """The model as it was written; the resolved name may be a path."""
     start: Start | None = None
     """The adapter to go on training; None: a new one."""
+    accelerate: str | None = None
+    """What stands in `launch.config_file`; None without one."""
     stages: tuple[tuple[str, Settled], ...] = ()
     """Name and settled configuration of each stage; empty for a run in one. What stands above is the first's, but for
     `data`, which is everybody's."""
@@ -153,11 +156,15 @@ def _settle(workspace: Workspace, given: GivenConfig, known: Known | None) -> Se
     config = given.check()
     _require_reporters(config)
     model = workspace.model(config.model.name)
+    text = accelerate_text(workspace, config)
+    accelerate = accelerate_settings(text)
     data = list(_checked_files(workspace, config, {} if known is None else known))
     if config.data.replay:
         data += _still_there(earlier_data(workspace, start))
-    facts = _facts(workspace, config, model, data)
-    return Settled(told(resolve(given, facts, workspace), start), data, model, facts, config.model.name, start)
+    facts = _facts(workspace, config, model, data, accelerate)
+    resolved = told(resolve(given, facts, workspace), start)
+    refuse_unlaunchable(resolved.config, accelerate)
+    return Settled(resolved, data, model, facts, config.model.name, start, accelerate=text)
 
 
 def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None) -> RunDirectory:
@@ -193,6 +200,7 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
         adapter=start.source if start is not None else None,
     )
     method = "+".join(settled.methods)
+    launched = {FILE: settled.accelerate} if settled.accelerate is not None else {}
     for attempts_left in reversed(range(_NAME_ATTEMPTS)):
         chosen = name or free_name(workspace.runs, settled.stem)
         try:
@@ -200,7 +208,7 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
                 workspace.runs,
                 chosen,
                 created=events.RunCreated("", method, named, parent),
-                files={"run.yaml": text, "provenance.json": where.to_json()},
+                files={"run.yaml": text, "provenance.json": where.to_json(), **launched},
                 copies=start.copies if start is not None else {},
             )
         except WorkspaceError:
@@ -233,7 +241,8 @@ def start_run(run: RunDirectory) -> None:
         EngineError: It could not be started; its folder is removed, since nothing has happened in it.
     """
     try:
-        start(run, grace_seconds=ResolvedConfig.from_yaml(read_file(run.config)).config.launch.grace_seconds)
+        resolved = ResolvedConfig.from_yaml(read_file(run.config))
+        start(run, grace_seconds=resolved.config.launch.grace_seconds, worker=worker_of(resolved))
     except EngineError:
         _remove_unstarted(run)
         raise
@@ -289,7 +298,7 @@ def resume_run(
         if found.life is not Life.DEAD:
             raise RunBusy(f"Run {run.name} cannot be gone on with: {found.reason}.", remedy="Stop it first.")
         return Resumed(chosen, skipped, inexact)
-    start(run, resume=chosen, grace_seconds=config.launch.grace_seconds)
+    start(run, resume=chosen, grace_seconds=config.launch.grace_seconds, worker=worker_of(resolved))
     return Resumed(chosen, skipped, inexact)
 
 
@@ -342,7 +351,13 @@ def _still_there(files: list[DataFile]) -> list[DataFile]:
     return files
 
 
-def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data: list[DataFile]) -> Facts:
+def _facts(
+    workspace: Workspace,
+    config: RunConfig,
+    model: ModelReference,
+    data: list[DataFile],
+    accelerate: Mapping[str, Any],
+) -> Facts:
     limit = config.data.limit
     kind, bfloat16 = best_device()
     entry = catalogue(workspace).get(config.model.name)
@@ -363,10 +378,15 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         if method.pushes_away:
             num_examples = types_to_learn.unlearn
     num_parameters = entry.num_parameters if entry is not None else None
-    there = room(kind if config.model.device == "auto" else config.model.device)
+    device = _chosen_device(config, kind, accelerate)
+    there = room(device)
+    free = there.free_bytes
+    if there.kind == "cpu" and free is not None:
+        free //= _num_processes(config, accelerate)  # each holds the model
     return Facts(
         num_train_examples=num_examples,
         device=cast(Literal["cpu", "cuda", "mps"], kind),
+        chosen_device=device,
         bfloat16=bfloat16,
         num_parameters=num_parameters or _parameters_on_disk(model),
         target_modules=entry.target_modules if entry is not None else (),
@@ -375,9 +395,25 @@ def _facts(workspace: Workspace, config: RunConfig, model: ModelReference, data:
         validation_prompts=prompts,
         lengths=_lengths(workspace, config, model, data),
         refusals_to_unlearn=types_to_learn is not None and types_to_learn.refusals_to_unlearn,
-        free_bytes=there.free_bytes,
+        free_bytes=free,
+        accelerate=accelerate,
         needed_bytes=_predictor(model, entry, there),
     )
+
+
+def _num_processes(config: RunConfig, accelerate: Mapping[str, Any]) -> int:
+    asked = config.launch.num_processes
+    return int(accelerate.get("num_processes", 1)) if asked == "auto" else asked
+
+
+def _chosen_device(config: RunConfig, kind: str, accelerate: Mapping[str, Any]) -> str:
+    """Return the device of one process: of several GPUs the one with the most free memory, where none was named."""
+    if config.model.device != "auto":
+        return config.model.device
+    if kind != "cuda" or _num_processes(config, accelerate) > 1:
+        return kind
+    free = [room(f"cuda:{index}").free_bytes or 0 for index in range(num_visible_gpus() or 1)]
+    return f"cuda:{free.index(max(free))}" if len(free) > 1 else kind
 
 
 def _second_answers(config: RunConfig, data: list[DataFile], replayed: int) -> int:

@@ -1,4 +1,8 @@
-"""The worker process: `python -P -m engine.training RUN [--resume CHECKPOINT]`. Started by the keeper."""
+"""The worker process: `python -P -m engine.training RUN [--resume CHECKPOINT]`. Started by the keeper.
+
+Of a run of several processes each is one, with `--several`: `engine.training.launcher` starts them. The first is the
+run's voice, and none says that the run failed: each tells the launcher, which knows of all.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import MutableMapping
 from pathlib import Path
 
 from engine.errors import EngineError, OutOfMemory
 from engine.runs.directory import RunDirectory
-from engine.training.control import CommandReader, Control, StopBeforeTraining, StopNow
-from engine.training.reporter import Reporter, redacted
-
-_LAUNCHED = (
-    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT",
-)  # fmt: skip
-_LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "FSDP_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
-"""Names, and beginnings of names, of what torchrun, accelerate and MPI tell their processes."""
+from engine.training import handover
+from engine.training.control import CommandReader, Control
+from engine.training.orders import StopBeforeTraining, StopNow
+from engine.training.reporter import Quiet, Reporter, redacted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,23 +31,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", default="", help="of a run in several, where no checkpoint says it")
     parser.add_argument("--began", type=float, help="monotonic time at which an earlier image of this process began")
     parser.add_argument("--commands-from", type=int, default=0, help="byte of commands.jsonl to listen from")
+    parser.add_argument("--several", action="store_true", help="one of several processes")
     options = parser.parse_args(arguments)
     run = RunDirectory(options.run.resolve())
     os.umask(0o077)
     faulthandler.register(signal.SIGUSR1)  # `kill -USR1` writes every thread's stack to worker.log
-    reporter = Reporter(run.events)
+    rank = int(os.environ["RANK"]) if options.several else 0
+    if options.several:
+        handover.end_with_launcher()
+    reporter = Reporter(run.events) if not rank else Quiet(run.events)
     if options.began is not None:
         reporter.began = options.began
-    control = Control(CommandReader(run.commands, options.commands_from), reporter)
+    heard = run.commands if not rank else Path(os.devnull)
+    control = Control(CommandReader(heard, options.commands_from), reporter)
     control.install()
     try:
-        _prepare_environment(run)
+        if not options.several:  # the launcher has done it
+            _prepare_environment(run)
         # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
         reporter.enter("loading", "the training libraries")
         from engine.training.worker import work
 
-        following = work(run, reporter, control, resume=options.resume, stage=options.stage)
-        if following is not None:
+        following = work(run, reporter, control, resume=options.resume, stage=options.stage, several=options.several)
+        if following is not None and options.several:
+            handover.tell_next(run, rank, following, control.reader.offset)
+        elif following is not None:
             from engine.training.stages import go_on_with
 
             go_on_with(run, following, reporter, control)
@@ -63,6 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
         failure = explained(error, reporter.stage)
         print(f"{failure.code}: {failure}", file=sys.stderr, flush=True)
+        if options.several:
+            handover.tell_failure(
+                run,
+                handover.Failure.of(failure, error, rank, reporter.stage, _current_step(), _current_stage(), control),
+            )
+            return 1
         if isinstance(failure, OutOfMemory) and reporter.stage == "training":
             with contextlib.suppress(EngineError, OSError):  # what cannot be retried ends as it was
                 from engine.training.smaller_batch import go_on_smaller
@@ -70,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
                 go_on_smaller(run, failure, reporter, control, _current_stage())
         _say_end(reporter, control, "failed", error=failure)
         return 1
+    finally:
+        if options.several and not rank and reporter.ended:
+            handover.tell_ended(run)
     return 0
 
 
@@ -96,39 +112,12 @@ def _current_stage() -> str:
     return str(ask()) if ask is not None else ""
 
 
-def forget_other_processes(environment: MutableMapping[str, str]) -> None:
-    """Take out what a launcher of several processes leaves in a terminal opened below it: a run is one process.
-
-    With a WORLD_SIZE of 2 in it the first collective operation waits for another process that never comes.
-    """
-    for name in [name for name in environment if name in _LAUNCHED or name.startswith(_LAUNCHERS)]:
-        del environment[name]
-
-
 def _prepare_environment(run: RunDirectory) -> None:
-    """Set what torch and the tokenizers read when they are imported.
-
-    Raises:
-        ConfigError: run.yaml is damaged, or names a device that is hidden from this process.
-    """
-    from engine.config.arguments import device_environment
     from engine.config.resolved import ResolvedConfig
     from engine.config.yaml_text import read_file
-    from engine.runs.checkpoints import run_id
+    from engine.training.environment import prepare_environment
 
-    forget_other_processes(os.environ)
-    # torch's threads spin while they wait for each other: 300,000 times unless told. Beside another training on
-    # 2 cores a step of the built-in model took 5.4 s with that and 0.6 s with 1,000; alone 1,000 cost 14 % of the
-    # speed and 20,000 none that could be measured.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # W&B writes into the current folder, which is /; where that cannot be written, into /tmp.
-    os.environ.setdefault("WANDB_DIR", str(run.path))
-    os.environ.setdefault("WANDB_RUN_ID", run_id(run))
-    os.environ.setdefault("WANDB_RESUME", "allow")  # a resumed run goes on in the same W&B run
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.update(device_environment(ResolvedConfig.from_yaml(read_file(run.config))))
+    prepare_environment(run, ResolvedConfig.from_yaml(read_file(run.config)))
 
 
 if __name__ == "__main__":

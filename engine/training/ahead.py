@@ -12,25 +12,17 @@ from typing import Any
 from engine.config.arguments import trainer_arguments
 from engine.config.methods import method_of
 from engine.config.resolved import ResolvedConfig
-from engine.data.preparing import WITHOUT_MODEL, placeholder, users_cache
-from engine.events import Event
+from engine.data.preparing import WITHOUT_MODEL, PreparedCache, placeholder
 from engine.launch.examined import in_stage
 from engine.runs.directory import RunDirectory
 from engine.training.building import build_trainer
 from engine.training.method import training_method
-from engine.training.reporter import Reporter
+from engine.training.reporter import Quiet
 from engine.training.splits import Split, leave_out_refused
 
 _HERE = {**WITHOUT_MODEL, "dataloader_pin_memory": False, "optim": "adamw_torch"}
 """What would want the run's device or packages."""
 _LORA = {"task_type": "CAUSAL_LM", "r": 1, "target_modules": "all-linear"}
-
-
-class _Quiet(Reporter):
-    """Says nothing: each stage says of its rows what there is to say when it begins."""
-
-    def say(self, event: Event, *, durable: bool = False) -> None:
-        """Drop the event."""
 
 
 def prepare_ahead(
@@ -39,6 +31,7 @@ def prepare_ahead(
     name: str,
     splits: list[Split],
     tokenizer: Any,
+    cache: PreparedCache,
     heard: Callable[[], None],
 ) -> None:
     """Prepare the rows of a stage that has not begun.
@@ -49,6 +42,7 @@ def prepare_ahead(
         name: Of the stage.
         splits: The training rows first, then the validation sets.
         tokenizer: The run's.
+        cache: Where the stage will look for them.
         heard: Called once before; may raise to end early.
 
     Raises:
@@ -72,7 +66,7 @@ def prepare_ahead(
             lora=_LORA,
             train=splits[0],
             validation=splits[1:],
-            reporter=_Quiet(run.events),
-            cache=users_cache(),
+            reporter=Quiet(run.events),  # each stage says of its rows what there is to say when it begins
+            cache=cache,
             method=training_method(config),
         )

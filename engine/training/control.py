@@ -8,20 +8,15 @@ import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine import commands, events
 from engine.commands import Command, Stop
+from engine.training.orders import StopBeforeTraining, StopNow
+from engine.training.ranks import Ranks
 from engine.training.reporter import Reporter
 
 _MAX_READ_BYTES = 1 << 20
-
-
-class StopNow(Exception):  # an order, not an error
-    """Training is to end at once, without saving."""
-
-
-class StopBeforeTraining(Exception):  # an order, not an error
-    """The run is to end, and no step has been taken that could be saved."""
 
 
 @dataclass(slots=True)
@@ -32,6 +27,8 @@ class Heard:
     command: Command | str
     """A sentence when the line holds no command."""
     name: str
+    record: dict[str, Any] = field(default_factory=dict)
+    """As it was written: what other processes of the run are told."""
 
 
 @dataclass(slots=True)
@@ -67,6 +64,8 @@ class Control:
 
     reader: CommandReader
     reporter: Reporter
+    ranks: Ranks = field(default_factory=Ranks)
+    """Of several processes the first hears, and tells the others wherever all hear."""
     paused: bool = False
     stop: Stop | None = None
     save: list[Heard] = field(default_factory=list)
@@ -79,6 +78,8 @@ class Control:
     """SIGTERM came: save and stop."""
     _noted: list[Heard] = field(default_factory=list)
     """Read while no answer could be written."""
+    _untold: list[Heard] = field(default_factory=list)
+    """Taken by the first of several processes while it worked alone."""
 
     def install(self) -> None:
         """Take SIGTERM as "save and stop", and do not mind a lost terminal."""
@@ -92,18 +93,40 @@ class Control:
     def hear(self, step: int) -> None:
         """Read commands and change the state. Raises `StopNow` when told to stop without saving.
 
-        So it does when the run's folder was deleted: nothing could be saved, and nobody could say stop.
+        So it does when the run's folder was deleted: nothing could be saved, and nobody could say stop. With several
+        processes all hear the same at the same place, but for what the first does alone.
         """
-        if self.reporter.unheard:
+        unheard, new = self.reporter.unheard, self._new()
+        if self.ranks.several:
+            unheard, new = self._told(unheard, new)
+        elif self.ranks.alone_now:
+            self._untold += new
+        if unheard:
             print(f"The run's folder was deleted; ending at step {step}.", file=sys.stderr, flush=True)
             raise StopNow
-        for heard in self._new():
+        for heard in new:
             self._take(heard, step)
         if self.terminated and self.stop is None:
             self.stop = Stop(save=True)
             self.reporter.warn("terminated", f"The worker was asked to end by the system at step {step}; saving.")
         if self.stop == Stop(save=False):
             raise StopNow
+
+    def _told(self, unheard: bool, new: list[Heard]) -> tuple[bool, list[Heard]]:
+        """Return what the first process has heard; what it took while it was alone is new to the others only."""
+        told: dict[str, Any] | None = None
+        if self.ranks.first and (unheard or self.terminated or self._untold or new):
+            records = [heard.record for heard in (*self._untold, *new)]
+            told = {"unheard": unheard, "terminated": self.terminated, "records": records, "offset": self.reader.offset}
+        told = self.ranks.same(told)
+        self._untold = []
+        if self.ranks.first:
+            return unheard, new
+        if told is None:
+            self.terminated = False  # the launcher tells all; the first one's counts, so that all stop at one step
+            return False, []
+        self.terminated, self.reader.offset = told["terminated"], told["offset"]
+        return told["unheard"], [_heard(record) for record in told["records"]]
 
     def hear_while_waiting(self) -> None:
         """Note commands that cannot be answered yet. Raises `StopNow` when told to stop at once, or by the system."""
@@ -166,6 +189,9 @@ def _parse(line: bytes) -> Heard | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict):
-        return None
-    return Heard(str(record.get("id", ""))[:64], commands.from_json(record), str(record.get("command", ""))[:64])
+    return _heard(record) if isinstance(record, dict) else None
+
+
+def _heard(record: dict[str, Any]) -> Heard:
+    identity, name = str(record.get("id", ""))[:64], str(record.get("command", ""))[:64]
+    return Heard(identity, commands.from_json(record), name, record)

@@ -60,6 +60,7 @@ def begin(
     folder: Path,
     *,
     resumed: bool,
+    keep: bool = True,
     rows: Sequence[Row],
     tokenizer: Any,
     heard: Callable[[], None],
@@ -71,6 +72,7 @@ def begin(
         kind: `lora.init_lora_weights`.
         folder: `initial/` of the run, where what was taken out of the base is kept.
         resumed: Whether it is to be taken out again as it was.
+        keep: Whether to write what was taken out; one of several processes does.
         rows: Of the training set.
         tokenizer: The model's.
         heard: Called between batches; may raise to end early.
@@ -94,7 +96,8 @@ def begin(
                        layer.lora_B["default"].weight.detach().float().cpu().clone(), layer.scaling["default"])
                 for name, layer in layers_of(model).items()
             }  # fmt: skip
-            _write(folder, initial)
+            if keep:
+                _write(folder, initial)
     model.peft_config["default"].init_lora_weights = True  # what is saved is ordinary
     model.peft_config["default"].eva_config = None
     return initial

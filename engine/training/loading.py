@@ -38,8 +38,12 @@ class Loaded:
     dtype: str
 
 
-def pick_device(asked: str) -> torch.device:
+def pick_device(asked: str, number: int = 0) -> torch.device:
     """Return the device for a settled `model.device`. The environment shows torch that one alone.
+
+    Args:
+        asked: The setting.
+        number: Of several processes on this machine, which see as many GPUs.
 
     Raises:
         ModelUnusable: It is not there.
@@ -51,7 +55,7 @@ def pick_device(asked: str) -> torch.device:
             f"model.device is {asked} and torch {torch.__version__} finds no such device here.",
             remedy="Set model.device: cpu, or see `ftconsole doctor`.",
         )
-    return torch.device("cuda:0" if kind == "cuda" else kind)
+    return torch.device(f"cuda:{number}" if kind == "cuda" else kind)
 
 
 def load(resolved: ResolvedConfig, source: str, device: torch.device, *, commit: str | None = None) -> Loaded:

@@ -29,7 +29,9 @@ from engine.training.control import Control, Heard
 from engine.training.early_stopping import EarlyStopping, Judgement, ends_a_cycle
 from engine.training.epochs import EpochMeans, forget_epochs_after, log_epoch
 from engine.training.failures import explained
+from engine.training.orders import EvaluationCut
 from engine.training.precision import trained_types_kept
+from engine.training.ranks import Ranks
 from engine.training.reporter import Reporter
 from engine.training.stacking import is_stacked, load_trained, save_as_one
 from engine.training.stages import Before
@@ -55,10 +57,6 @@ _OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps", "momentum")
 _EARLY_STOPPING = "early stopping: "
 
 
-class EvaluationCut(Exception):  # an order, not an error
-    """The run is to stop and save: the rest of an evaluation is not waited for."""
-
-
 @dataclass(slots=True)
 class Observation:
     """What an observed trainer needs besides its library's arguments, and what it counts."""
@@ -67,6 +65,7 @@ class Observation:
     run_id: str
     reporter: Reporter
     control: Control
+    ranks: Ranks = field(default_factory=Ranks)
     save_steps: int | None = None
     """Optimizer steps between checkpoints. None: as `save_epochs` says."""
     save_epochs: int | None = None
@@ -150,7 +149,8 @@ class ObservedTrainer(Trainer):
         path = self.observation.run.training_log
         # Where the last step of an epoch was saved before its end was told, it is told again.
         told = checkpoint.step - bool(self._epoch_means.steps)
-        self.observation.reporter.with_room(lambda: forget_epochs_after(path, told))
+        if self.observation.ranks.first:
+            self.observation.reporter.with_room(lambda: forget_epochs_after(path, told))
         self._saved_rate = checkpoint.metadata.get("learning_rate")
         self._resumed_from = checkpoint
         evaluated = checkpoint.metadata.get("evaluated_step")
@@ -235,14 +235,15 @@ class ObservedTrainer(Trainer):
         epoch = float(self.state.epoch or 0.0)
         if self.observation.control.stop is not None or not self._epoch_means.steps or abs(epoch - round(epoch)) > 1e-6:
             return
-        means, seconds = self._epoch_means.take()
+        means, seconds = self.observation.ranks.same(self._epoch_means.take())
         self._newest_epoch = means
         finished = events.EpochFinished(round(epoch), self.step, self._reported_tokens, round(seconds, 3), means)
         reporter = self.observation.reporter
         reporter.say(finished)
-        reporter.with_room(
-            lambda: log_epoch(self.observation.run.training_log, finished, self.observation.about.get("stage"))
-        )
+        if self.observation.ranks.first:
+            reporter.with_room(
+                lambda: log_epoch(self.observation.run.training_log, finished, self.observation.about.get("stage"))
+            )
         if self.observation.best.of_training:
             self._keep_best(means)
             reporter.enter("training")
@@ -349,8 +350,8 @@ class ObservedTrainer(Trainer):
             if not alone:
                 found = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
             self._report_evaluation(found, began)
-            if self.observation.answer is not None and not alone:
-                self.observation.answer(self.step)
+            if (answer := self.observation.answer) is not None and not alone:
+                self.observation.ranks.alone(lambda: answer(self.step))
         except EvaluationCut:
             alone = True
         if alone:
@@ -388,9 +389,10 @@ class ObservedTrainer(Trainer):
             metrics.setdefault("eval_loss", sum(losses) / len(losses))
             self.observation.evaluated_step = self.step
         if (gauge := self.observation.forgetting) is not None:
-            change = gauge.measure(self.model, self.step, self.hear_in_evaluation)
-            metrics[FORGETTING] = float(f"{change:.7g}")
+            self._measure(gauge)
+            metrics[FORGETTING] = float(f"{gauge.change:.7g}")
             self._end_for_forgetting()
+        metrics = self.observation.ranks.same(metrics)
         self.last_evaluation |= metrics
         self.observation.newest.update({k: v for k, v in metrics.items() if k.endswith(_JUDGING)})
         self.observation.reporter.say(
@@ -406,6 +408,14 @@ class ObservedTrainer(Trainer):
         self._keep_best(metrics)
         if (stopping := self.observation.early_stopping) is not None and stopping.metric in metrics:
             self._observe_for_stopping(metrics, "evaluation")
+
+    def _measure(self, gauge: Gauge) -> None:
+        ranks = self.observation.ranks
+        ranks.alone(lambda: gauge.measure(self.model, self.step, self.hear_in_evaluation))
+        if not ranks.first:
+            gauge.restore(ranks.same(None))
+        elif ranks.several:
+            ranks.same(gauge.state())
 
     def _end_for_forgetting(self) -> None:
         gauge = self.observation.forgetting
@@ -595,26 +605,30 @@ class ObservedTrainer(Trainer):
         self.check_finite()
         target = observation.run.checkpoints / f"checkpoint-{step}"
 
-        def save(folder: Path) -> None:
-            self._staging = folder
+        def save(folder: str) -> None:
+            self._staging = Path(folder)
             try:
                 # Not TRL's: that adds only a model card, into the run's own folder.
                 Trainer._save_checkpoint(self, model, trial)
             finally:
                 self._staging = None
+
+        def put_together(folder: Path) -> None:
             made = folder / f"checkpoint-{self.state.global_step}"
             for path in list(made.iterdir()):
                 path.rename(folder / path.name)
             made.rmdir()
 
-        written = self._write(target, save, self._save_reason, self._expected_bytes())
-        self._saved_step, self._last_checkpoint_bytes = self.state.global_step, written.used_bytes
+        written = self._write(target, save, self._save_reason, self._expected_bytes(), put_together)
+        self._saved_step = self.state.global_step
         reason, self._save_reason = self._save_reason, "scheduled"
-        self._report_saved(written, reason)
-        for old in rotate(observation.run, observation.run_id, observation.save_total_limit, keep=[target]):
-            observation.reporter.say(
-                events.CheckpointRemoved(old.step, f"checkpoints/{old.path.name}", "beyond saving.save_total_limit")
-            )
+        if written is not None:
+            self._last_checkpoint_bytes = written.used_bytes
+            self._report_saved(written, reason)
+            for old in rotate(observation.run, observation.run_id, observation.save_total_limit, keep=[target]):
+                observation.reporter.say(
+                    events.CheckpointRemoved(old.step, f"checkpoints/{old.path.name}", "beyond saving.save_total_limit")
+                )
         if reason != "stopping":
             self.score(target, "checkpoint")
         observation.reporter.enter(stage)
@@ -623,19 +637,42 @@ class ObservedTrainer(Trainer):
     def save_adapter(self, target: Path, reason: str) -> None:
         """Write `best/` or `final/`: the weights and what is needed to load them, nothing to resume from."""
         self.check_finite()
-        written = self._write(target, lambda folder: self.save_model(str(folder), _internal_call=True), reason)
-        self._report_saved(written, reason)
+        written = self._write(target, lambda folder: self.save_model(folder, _internal_call=True), reason)
+        if written is not None:
+            self._report_saved(written, reason)
 
     def _write(
-        self, target: Path, save: Callable[[Path], None], reason: str, expected_bytes: int = 0
-    ) -> checkpoints.Checkpoint:
-        """Write a checkpoint of this step, waiting for room when the disk is full."""
+        self,
+        target: Path,
+        save: Callable[[str], None],
+        reason: str,
+        expected_bytes: int = 0,
+        then: Callable[[Path], None] | None = None,
+    ) -> checkpoints.Checkpoint | None:
+        """Write a checkpoint of this step, waiting for room when the disk is full.
+
+        Args:
+            target: Its folder.
+            save: Fills another one; called in every process, each of which has something of its own to save.
+            reason: For its metadata.
+            expected_bytes: Room it needs.
+            then: Called by the first process once all have saved.
+
+        Returns:
+            The checkpoint, in the first process.
+        """
+        ranks = self.observation.ranks
+
+        def together(folder: Path) -> None:
+            ranks.ask_all(str(folder), save)
+            if then is not None:
+                then(folder)
 
         def write() -> checkpoints.Checkpoint:
             try:
                 return write_checkpoint(
                     target,
-                    save,
+                    together,
                     run_id=self.observation.run_id,
                     step=self.step,
                     metadata=self.metadata(reason),
@@ -648,7 +685,7 @@ class ObservedTrainer(Trainer):
                     raise full from error
                 raise
 
-        return self.observation.reporter.with_room(write)
+        return ranks.alone(lambda: self.observation.reporter.with_room(write), helping=save)
 
     def metadata(self, reason: str) -> dict[str, Any]:
         """Return what `metadata.json` says of the weights as they are now."""
@@ -667,6 +704,7 @@ class ObservedTrainer(Trainer):
             "early_stopping": self.observation.early_stopping.state() if self.observation.early_stopping else None,
             "forgetting": self.observation.forgetting.state() if self.observation.forgetting else None,
             "base_commit": self.observation.base_commit,
+            "num_processes": self.observation.ranks.count,
             "learning_rate": float(self.args.learning_rate),
             **self.observation.about,
             # The base it is trained on is another one; what is saved is for the base as it is.
@@ -690,9 +728,9 @@ class ObservedTrainer(Trainer):
 
     def score(self, folder: Path, when: str) -> None:
         """Ask the run's suite, where it has one, of what was just written. Raises `StopNow`."""
-        if self.observation.score is not None:
+        if (score := self.observation.score) is not None:
             with contextlib.suppress(EvaluationCut):  # told to stop: heard at the next step boundary
-                self.observation.score(folder, when)
+                self.observation.ranks.alone(lambda: score(folder, when))
 
     def score_what_was_cut(self) -> None:
         """Ask the suite of the checkpoint that is gone on from, where a kill or a stop kept it from being asked."""

@@ -18,6 +18,7 @@ from datasets import Dataset, concatenate_datasets
 
 from engine.data.preparing import PreparedCache, Preparing
 from engine.data.rows import Row
+from engine.errors import WorkspaceError
 from engine.training.method import Counted
 
 _LORA = "lora_"
@@ -65,12 +66,21 @@ class PreparingPreferences(Preparing):
         self._leave_reference_out()  # TRL comes here from its `__init__`
         key = self._reference_key(dataset, batch_size)
         found = self.prepared.get(key) if self.prepared is not None and key is not None else None
-        if found is None or len(found) != len(dataset):
+        several = self.prepared.together if self.prepared is not None else None
+        if several is not None and self.prepared is not None and not dataset.cache_files:
+            raise WorkspaceError(
+                "The prepared rows could not be kept on the disk, where several processes find each other's figures.",
+                remedy=f"Make room in {self.prepared.folder}, or set dpo.precompute_ref_log_probs: false.",
+            )
+        there = found is not None and len(found) == len(dataset)
+        there = several.all(there) if several is not None else there
+        if not there:
             together = super()._precompute_ref_logps(dataset, name, batch_size)
             if self.prepared is None or key is None:
                 return together
             columns = [column for column in together.column_names if column not in dataset.column_names]
-            self.prepared.put(key, together.select_columns(columns).with_format(None).flatten_indices())
+            if several is None or several.first:
+                self.prepared.put(key, together.select_columns(columns).with_format(None).flatten_indices())
         else:
             together = concatenate_datasets([dataset, found], axis=1)
         assert self.prepared is not None

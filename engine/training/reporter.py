@@ -45,6 +45,8 @@ class Reporter:
     """How long a full disk is waited for before it ends the run. 0: not at all."""
     while_waiting: Callable[[], None] | None = None
     """Called every second meanwhile; may raise to end the waiting."""
+    ended: bool = False
+    """Whether the end of the run has been said."""
     _journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +128,21 @@ class Reporter:
         if error is not None:
             ended = replace(ended, detail=redacted(error.message), code=error.code, remedy=redacted(error.remedy))
         self.say(ended, durable=True)
+        self.ended = True
+
+
+class Quiet(Reporter):
+    """Says nothing: another process of the run does, or another time."""
+
+    def say(self, event: Event, *, durable: bool = False) -> None:
+        """Drop the event."""
+
+    def say_at_once(self, event: Event) -> None:
+        """Drop the event."""
+
+    @property
+    def unheard(self) -> bool:
+        return False
 
 
 def redacted(text: str) -> str:

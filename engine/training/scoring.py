@@ -20,9 +20,8 @@ from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance
 from engine.spec import local_model
 from engine.training.answering import answer
-from engine.training.control import StopNow
 from engine.training.failures import explained
-from engine.training.observed import EvaluationCut
+from engine.training.orders import EvaluationCut, StopNow
 from engine.training.reporter import Reporter
 from engine.workspace import Workspace
 

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.config.model import settled
 from engine.config.resolved import ResolvedConfig, Source
 from engine.errors import OutOfMemory
 from engine.renaming import replace_file
@@ -68,7 +69,14 @@ def with_batch_that_fits(run: RunDirectory, resolved: ResolvedConfig, stage: str
     return _with(resolved, batch) if fits else resolved
 
 
-def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, control: Control, stage: str = "") -> None:
+def go_on_smaller(
+    run: RunDirectory,
+    error: OutOfMemory,
+    reporter: Reporter,
+    control: Control,
+    stage: str = "",
+    worker: str = "engine.training",
+) -> None:
     """Replace this process by one that goes on with a smaller batch. Returns when it cannot be smaller.
 
     A new process image, because what a failed step has allocated is not all given back.
@@ -91,11 +99,11 @@ def go_on_smaller(run: RunDirectory, error: OutOfMemory, reporter: Reporter, con
         "smaller-batch",
         f"{error.message} The run {start} with {_rows(batch.per_device_train_batch_size)} at a time instead of "
         f"{now.per_device_train_batch_size} and {batch.gradient_accumulation_steps} accumulated: a step still learns "
-        f"from {_rows(batch.rows)}.",
+        f"from {_rows(batch.rows * settled(resolved.config.launch.num_processes))}.",
         f"To begin so, set training.{_BATCH}: {batch.per_device_train_batch_size} and training.{_ACCUMULATION}: "
         f"{batch.gradient_accumulation_steps}.",
     )
-    command = [sys.executable, "-P", "-m", "engine.training", str(run.path)]
+    command = [sys.executable, "-P", "-m", worker, str(run.path)]
     command += ["--commands-from", str(control.reader.offset)]
     if checkpoint is not None:
         command += ["--resume", str(checkpoint.path.relative_to(run.path))]

@@ -144,19 +144,22 @@ def _expected(resolved: ResolvedConfig, provenance: Provenance) -> tuple[int, fl
     rows = sum(min(file.rows, limit or file.rows) for file in provenance.files("train"))
     batch = settled(config.training.per_device_train_batch_size)
     accumulation = settled(config.training.gradient_accumulation_steps)
+    processes = settled(config.launch.num_processes)
     epochs = settled(config.training.num_train_epochs)
     steps = config.training.max_steps
     if steps is None:
-        return num_optimizer_steps(rows, batch, accumulation, epochs), epochs
-    return steps, steps / max(1, num_optimizer_steps(rows, batch, accumulation, 1.0))
+        return num_optimizer_steps(rows, batch, accumulation, epochs, processes), epochs
+    return steps, steps / max(1, num_optimizer_steps(rows, batch, accumulation, 1.0, processes))
 
 
-def go_on_with(run: RunDirectory, stage: str, reporter: Reporter, control: Control) -> None:
+def go_on_with(
+    run: RunDirectory, stage: str, reporter: Reporter, control: Control, worker: str = "engine.training"
+) -> None:
     """Replace this process by one that works at a stage. Nothing of the stage before is left in memory.
 
     The number of the process stays, so that its keeper and everybody who watches sees one worker.
     """
-    command = [sys.executable, "-P", "-m", "engine.training", str(run.path), "--stage", stage]
+    command = [sys.executable, "-P", "-m", worker, str(run.path), "--stage", stage]
     command += ["--commands-from", str(control.reader.offset), "--began", repr(reporter.began)]
     replace_process(command)
 

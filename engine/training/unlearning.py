@@ -135,11 +135,13 @@ class ObservedUnlearningTrainer(ObservedTrainer, PreparingSFTTrainer):
     def _note(self, inputs: dict[str, Any], outputs: Any, figures: dict[str, torch.Tensor]) -> None:
         """Keep the figures of a micro-batch; TRL's `log` means them over a step."""
         kept = self._metrics["train"]
-        for name, value in figures.items():
-            kept[name].append(value.detach().item())
         scored = outputs.label_mask.sum().clamp(min=1)
-        kept["entropy"].append((outputs.entropy.detach().sum() / scored).item())
-        self._total_train_tokens += int(inputs["attention_mask"].sum())
+        mine = {**figures, "entropy": outputs.entropy.detach().sum() / scored}
+        # One row for each process: as if each had been accumulated.
+        together = self.accelerator.gather(torch.stack([value.detach().float() for value in mine.values()])[None])
+        for name, value in zip(mine, together.mean(0).tolist(), strict=True):
+            kept[name].append(value)
+        self._total_train_tokens += int(self.accelerator.gather(inputs["attention_mask"].sum()).sum())
         kept["num_tokens"] = [self._total_train_tokens]
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ from engine.training.forgetting import Gauge
 from engine.training.initialising import begin, begins_with
 from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
-from engine.training.observed import EvaluationCut, Observation, ObservedTrainer
+from engine.training.observed import Observation, ObservedTrainer
+from engine.training.orders import EvaluationCut
+from engine.training.ranks import Ranks
 from engine.training.reading import held_out, read_role, read_split, refuse_wasted, warn_of_changed_files
 from engine.training.reporter import Reporter
 from engine.training.scoring import Scorer
@@ -59,7 +62,15 @@ def current_stage() -> str:
     return _stage
 
 
-def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None, stage: str = "") -> str | None:
+def work(
+    run: RunDirectory,
+    reporter: Reporter,
+    control: Control,
+    *,
+    resume: str | None,
+    stage: str = "",
+    several: bool = False,
+) -> str | None:
     """Carry the run to its end, or to that of one of its stages, and return the stage to go on with.
 
     Args:
@@ -68,6 +79,7 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
         control: Where commands are heard.
         resume: Checkpoint folder relative to the run; None begins at step 0 of the stage.
         stage: Of a run in several, where no checkpoint says it; empty for the first.
+        several: Whether this is one of several processes, of which the environment tells.
 
     Raises:
         StopNow: Told to stop without saving.
@@ -77,16 +89,18 @@ def work(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str
     global _trainer
     _trainer = None
     _quiet_libraries()
-    task = _taken_up(run, reporter, control, resume=resume, stage=stage)
+    task = _taken_up(run, reporter, control, resume=resume, stage=stage, several=several)
     loaded, gauge = _load(task)
     rows = _read_rows(task, loaded)
     trainer = _trainer = _build(task, loaded, rows)
     held = _Held(task, loaded, trainer, rows.asked, rows.prompts)
     _observe(held, gauge)
     del rows  # a 200 MB file is a gigabyte of rows; the trainer has its tokens
-    with DeviceMonitor(reporter, task.device, loaded.device, lambda: control.paused):
+    ranks = control.ranks
+    monitor = DeviceMonitor(reporter, task.device, loaded.device, lambda: control.paused)
+    with monitor if ranks.first else contextlib.nullcontext():
         if task.new:
-            held.answer(0)
+            ranks.alone(lambda: held.answer(0))
             control.hear_before_training(0)
             held.measure("before", lambda: control.hear_before_training(0))
         if task.resume_from is None:
@@ -118,6 +132,10 @@ class _Task:
     device: torch.device
     commit: str | None
     """Of a base model on the Hub that the run began with."""
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.control.ranks
 
     @property
     def config(self) -> RunConfig:
@@ -160,25 +178,42 @@ class _Rows:
     """Answered at each evaluation."""
 
 
-def _taken_up(run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None, stage: str) -> _Task:
+def _taken_up(
+    run: RunDirectory, reporter: Reporter, control: Control, *, resume: str | None, stage: str, several: bool
+) -> _Task:
     """Find out what is to be done, and say so."""
     global _resumed_step, _stage
     whole, provenance = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run)
     reporter.patience_seconds = whole.config.saving.wait_for_room
     reporter.while_waiting = control.hear_while_waiting
-    checkpoints.clear_partials(run)
-    resume_from = _proven(run, provenance, reporter, resume) if resume is not None or not stage else None
+    if several:
+        control.ranks = Ranks.joined(on_cpu=whole.config.model.device == "cpu")
+    ranks = control.ranks
+    resume, stage = ranks.same((resume, stage))
+    ranks.alone(lambda: checkpoints.clear_partials(run))
+    resume_from = None
+    if resume is not None or not stage:
+        resume_from = ranks.alone(lambda: _proven(run, provenance, reporter, resume))
+        if not ranks.first and resume is not None:
+            resume_from = checkpoints.find_checkpoint(run, Path(resume).name)
     here = stage_of(run, whole, provenance, resume_from=resume_from, named=stage)
     resolved = with_batch_that_fits(run, here.resolved, here.name)
     _resumed_step, _stage = resume_from.step if resume_from else here.before.step, here.name
     if here.name:
         reporter.say(here.begun(), durable=True)
-    device = loading.pick_device(resolved.config.model.device)
+    device = loading.pick_device(resolved.config.model.device, ranks.local)
     if resume_from is not None and device.type != "cpu":
         reporter.warn(
             "resume-not-bitwise",
             f"Going on from step {resume_from.step}: data, optimizer and generators are as they were, but kernels on "
             f"{device.type} do not add in a fixed order, so the figures may differ in their last digits.",
+        )
+    then = resume_from.metadata.get("num_processes", 1) if resume_from is not None else ranks.count
+    if then != ranks.count:
+        reporter.warn(
+            "processes-changed",
+            f"The checkpoint was made by {then} processes and this is {ranks.count}: each begins with other random "
+            "numbers, and the rows of an epoch are dealt anew, so that some are seen twice and others not.",
         )
     commit = _base_commit(here.provenance, resume_from)
     return _Task(run, reporter, control, whole, provenance, here, resolved, resume_from, device, commit)
@@ -189,9 +224,9 @@ def _load(task: _Task) -> tuple[loading.Loaded, Gauge | None]:
     run, config, reporter, here = task.run, task.config, task.reporter, task.here
     reporter.enter("loading", config.model.name)
     if task.merges:
-        base = earlier.merged_base(run, config, task.provenance, task.commit, reporter, task.control)
+        task.ranks.alone(lambda: earlier.merged_base(run, config, task.provenance, task.commit, reporter, task.control))
         reporter.enter("loading", f"{config.model.name} and what was learned before")
-        loaded = loading.load(task.resolved, str(base), task.device)
+        loaded = loading.load(task.resolved, str(run.base), task.device)
     else:
         loaded = loading.load(task.resolved, task.provenance.model.source, task.device, commit=task.commit)
     if task.new:
@@ -200,15 +235,20 @@ def _load(task: _Task) -> tuple[loading.Loaded, Gauge | None]:
     if config.forgetting.gauge:
         probe = read_role("probe", "probe", task.provenance)
         leave_out_refused(probe, loaded.tokenizer)
-        gauge = Gauge.on(
-            loaded.model,
-            probe.rows,
-            loaded.tokenizer,
-            settings=config.forgetting,
-            path=run.forgetting,
-            reporter=reporter,
-            heard=task.hear,
-        )
+
+        def gauge_on() -> Gauge:
+            return Gauge.on(
+                loaded.model,
+                probe.rows,
+                loaded.tokenizer,
+                settings=config.forgetting,
+                path=run.forgetting,
+                reporter=reporter,
+                heard=task.hear,
+            )
+
+        # The others take what the first has measured, and kept.
+        gauge = task.ranks.alone(gauge_on) or gauge_on()
     if task.continues:
         beside = None
         if here.first and config.model.adapter_mode == "stack":
@@ -224,30 +264,39 @@ def _read_rows(task: _Task, loaded: loading.Loaded) -> _Rows:
     config, provenance = task.config, task.provenance
     task.reporter.enter("preparing")
     if task.new:  # a resume has been told, by `changes_since`, and told to go on
-        warn_of_changed_files(task.all_data, task.reporter)
-        refuse_wasted(task.whole, task.all_data)
+        task.ranks.alone(lambda: _look_at_files(task))
         _look_ahead(task, loaded.tokenizer)
     train = _training_rows(config, provenance)
     validation = [read_split(name, provenance, config) for name in provenance.validation_sets()]
     if "template-refuses" in config.data.accept:
         for split in (train, *validation):
             leave_out_refused(split, loaded.tokenizer)
-    asked = held_out(task.whole, task.all_data)
+    asked = held_out(task.whole, task.all_data) if task.ranks.first else []
     prompts = behaviour.chosen_prompts(_own_prompts(config), {split.name: split.rows for split in validation})
     if method_of(config).pushes_away and settled(config.unlearning.target) == "reply":
         from engine.training.unlearning_rows import take_own_replies
 
         name = task.here.name
-        take_own_replies(
-            (train, *validation),
-            loaded.model,
-            loaded.tokenizer,
-            path=task.run.path / (f"replies-{name}.jsonl" if name else "replies.jsonl"),
-            reporter=task.reporter,
-            max_new_tokens=config.evaluation.max_new_tokens,
-            heard=task.hear,
-        )
+
+        def take() -> bool:
+            take_own_replies(
+                (train, *validation),
+                loaded.model,
+                loaded.tokenizer,
+                path=task.run.path / (f"replies-{name}.jsonl" if name else "replies.jsonl"),
+                reporter=task.reporter,
+                max_new_tokens=config.evaluation.max_new_tokens,
+                heard=task.hear,
+            )
+            return True
+
+        task.ranks.alone(take) or take()  # the others find the replies written
     return _Rows(train, validation, asked, prompts)
+
+
+def _look_at_files(task: _Task) -> None:
+    warn_of_changed_files(task.all_data, task.reporter)
+    refuse_wasted(task.whole, task.all_data)
 
 
 def _look_ahead(task: _Task, tokenizer: Any) -> None:
@@ -257,7 +306,8 @@ def _look_ahead(task: _Task, tokenizer: Any) -> None:
         own = task.all_data.of_stage(name)
         splits = [_training_rows(part.config, own)]
         splits += [read_split(split, own, part.config) for split in own.validation_sets()]
-        prepare_ahead(task.run, part, name, splits, tokenizer, lambda: task.control.hear_before_training(0))
+        cache = users_cache(task.ranks if task.ranks.count > 1 else None)
+        prepare_ahead(task.run, part, name, splits, tokenizer, cache, lambda: task.control.hear_before_training(0))
 
 
 def _training_rows(config: RunConfig, provenance: Provenance) -> Split:
@@ -280,7 +330,7 @@ def _build(task: _Task, loaded: loading.Loaded, rows: _Rows) -> ObservedTrainer:
         train=rows.train,
         validation=rows.validation,
         reporter=task.reporter,
-        cache=users_cache(),
+        cache=users_cache(task.ranks if task.ranks.count > 1 else None),
         method=training_method(config, between=task.hear),
     )
     if not task.continues:
@@ -289,6 +339,7 @@ def _build(task: _Task, loaded: loading.Loaded, rows: _Rows) -> ObservedTrainer:
             config.lora.init_lora_weights,
             task.run.path / "initial",
             resumed=resumed,
+            keep=task.ranks.first,
             rows=rows.train.rows,
             tokenizer=loaded.tokenizer,
             heard=task.hear,
@@ -323,7 +374,8 @@ class _Held:
 
     def measure(self, when: str, heard: Callable[[], None]) -> None:
         """Ask the held-out questions, where there are any."""
-        if self.asked:
+
+        def measure() -> None:
             behaviour.measure(
                 self.trainer.model,
                 self.loaded.tokenizer,
@@ -335,6 +387,8 @@ class _Held:
                 max_new_tokens=self.task.config.evaluation.max_new_tokens,
                 heard=heard,
             )
+
+        self.task.ranks.alone(lambda: measure() if self.asked else None)
 
     def score(self, folder: Path, when: str) -> None:
         """Ask the suite of what was written to a folder."""
@@ -354,6 +408,7 @@ def _observe(held: _Held, gauge: Gauge | None) -> None:
             run_id=task.provenance.run_id,
             reporter=task.reporter,
             control=task.control,
+            ranks=task.ranks,
             save_steps=saving.save_steps if isinstance(saving.save_steps, int) else None,
             save_epochs=1 if saving.save_steps == "epoch" else saving.save_epochs,
             save_total_limit=saving.save_total_limit,
@@ -387,7 +442,7 @@ def _finish(held: _Held) -> tuple[str | None, str | None]:
     trainer.save_adapter(run.final, "final")
     _write_results(trainer)
     promote = task.config.saving.promote
-    if promote is not None:
+    if promote is not None and task.ranks.first:
         try:
             earlier.promote(run, promote, reporter)
         except EngineError as error:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.config.automatic import rows_per_step
 from engine.config.catalogue import catalogue
-from engine.config.model import settled
 from engine.data.findings import where
 from engine.errors import EngineError
 from engine.hardware.logout import logout
@@ -78,8 +78,7 @@ def look(workspace: Workspace, text: str, source: str) -> Iterator[Item | str]:
 def _settings(found: Settled) -> Item:
     said = []
     for stage, part in found.parts():
-        training = part.resolved.config.training
-        rows = settled(training.per_device_train_batch_size) * settled(training.gradient_accumulation_steps)
+        rows = rows_per_step(part.resolved.config)
         about = f"{stage}: " if stage else ""
         said.append(f"{about}{num_steps(part):,} steps of {rows} rows, {part.facts.num_train_examples:,} rows")
     return Item("settings", "ok", f"{'; '.join(said)} on {found.resolved.config.model.device}")

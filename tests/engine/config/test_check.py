@@ -53,7 +53,7 @@ def test_settings_that_are_right_have_no_problem() -> None:
         ("trainning", "is not a section; did you mean training?"),
         ("trainning.xyz", "is not a setting, there is no section trainning; did you mean training?"),
         ("zzz.xyz", "is not a setting, there is no section zzz; the sections are model, data, method, lora, "),
-        ("launch.xyz", "is not a setting; launch has grace_seconds"),
+        ("launch.xyz", "is not a setting; launch has num_processes"),
         ("xyz", "is neither a setting nor a section"),
         ("output_dir", "cannot be set: a run is written to its own folder; choose its name with --name"),
         ("lora.bias", "cannot be set: training the base's biases would change the base model"),

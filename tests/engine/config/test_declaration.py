@@ -40,6 +40,8 @@ def test_auto_is_taken_exactly_where_it_is_said() -> None:
         "saving.promote",
         "forgetting.probe",
         "evaluation.suite_test",
+        "launch.config_file",
+        "launch.main_process_ip",
     }
     for setting in settings().values():
         if setting.key not in free_text:

@@ -179,7 +179,7 @@ def test_of_an_automatic_setting_that_came_later_an_older_run_has_what_it_did_wi
     older = ResolvedConfig.from_yaml(text)
     assert {key: value for key, value, _ in older.values() if key in later} == {
         "dpo.precompute_ref_log_probs": False, "unlearning.target": "completion", "early_stopping.metric": "eval_loss",
-        "forgetting.eval_steps": "epoch",
+        "forgetting.eval_steps": "epoch", "launch.num_processes": 1, "launch.num_machines": 1, "launch.strategy": "ddp",
     }  # fmt: skip
     assert {str(older.sources[key]) for key in later} == {"default: as before this setting existed"}
     without_section = re.sub(r"\nearly_stopping:\n(?:  .*\n)+", "\n", text)

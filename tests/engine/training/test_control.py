@@ -18,7 +18,8 @@ from engine.commands import Command, Pause, SaveCheckpoint, SetLearningRate, Sto
 from engine.events import CommandConfirmed, Event
 from engine.journal import Journal
 from engine.runs.directory import RunDirectory
-from engine.training.control import CommandReader, Control, StopBeforeTraining, StopNow
+from engine.training.control import CommandReader, Control
+from engine.training.orders import StopBeforeTraining, StopNow
 from engine.training.reporter import Reporter
 from tests.engine.faults import ROOT
 from tests.engine.saved import make_run
@@ -336,7 +337,7 @@ def test_before_training_there_is_nothing_to_save(heard: Heard, stop: Stop | Non
 
 
 def test_what_a_launcher_of_several_processes_left_is_forgotten() -> None:
-    from engine.training.__main__ import forget_other_processes
+    from engine.training.environment import forget_other_processes
 
     environment = {
         "WORLD_SIZE": "2",

@@ -127,7 +127,7 @@ def test_the_last_steps_are_reported_although_logging_steps_does_not_divide_them
 def test_what_is_asked_before_the_first_step_is_obeyed_before_it(
     config_text: Callable[..., str], tmp_path: Path
 ) -> None:
-    from engine.training.control import StopBeforeTraining
+    from engine.training.orders import StopBeforeTraining
     from engine.training.worker import work
 
     run = new_run(Workspace(tmp_path / "workspace"), loads(config_text(training=SHORT), "test.yaml"))
