@@ -130,6 +130,7 @@ def settle(workspace: Workspace, given: GivenConfig, *, known: Known | None = No
         with in_stage(name):
             stages.append((name, _settle(workspace, _as_in(stages[0][1], part) if stages else part, known)))
     first = stages[0][1]
+    refuse_unlaunchable(first.resolved.config, accelerate_settings(first.accelerate), stages=len(stages))
     resolved = replace(first.resolved, stages=tuple((name, _like(first, one).resolved) for name, one in stages))
     data = [replace(file, stage=name) for name, one in stages for file in one.data]
     return replace(first, resolved=resolved, data=data, stages=tuple(stages))

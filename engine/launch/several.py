@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -12,8 +13,9 @@ from typing import Any
 from engine.config.model import RunConfig, settled
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file, read_mapping
-from engine.errors import ConfigError, MissingPackage, NotFound
+from engine.errors import ConfigError, MissingPackage, NotFound, UsageError, WorkerFailed
 from engine.hardware.devices import num_visible_gpus
+from engine.runs.directory import RunDirectory
 from engine.workspace import Workspace
 
 WORKER = "engine.training"
@@ -85,18 +87,19 @@ def accelerate_settings(text: str | None, source: str = "launch.config_file") ->
     return found
 
 
-def refuse_unlaunchable(config: RunConfig, said: Mapping[str, Any]) -> None:
+def refuse_unlaunchable(config: RunConfig, said: Mapping[str, Any], *, stages: int = 1) -> None:
     """Refuse what several processes cannot do, or cannot do here.
 
     Args:
         config: Without "auto".
         said: From `accelerate_settings`.
+        stages: How many the run has.
 
     Raises:
         ConfigError: All of it.
         MissingPackage: The strategy's package is not installed.
     """
-    if problems := list(_problems(config, said)):
+    if problems := list(_problems(config, said, stages)):
         raise ConfigError(problems)
     if settled(config.launch.strategy) == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
         raise MissingPackage(
@@ -105,7 +108,7 @@ def refuse_unlaunchable(config: RunConfig, said: Mapping[str, Any]) -> None:
         )
 
 
-def _problems(config: RunConfig, said: Mapping[str, Any]) -> Iterator[str]:
+def _problems(config: RunConfig, said: Mapping[str, Any], stages: int) -> Iterator[str]:
     launch, kind = config.launch, config.model.device.partition(":")[0]
     processes, machines = settled(launch.num_processes), settled(launch.num_machines)
     strategy = settled(launch.strategy)
@@ -124,6 +127,8 @@ def _problems(config: RunConfig, said: Mapping[str, Any]) -> Iterator[str]:
             "launch.num_machines"
         )
         return
+    if machines > 1 and stages > 1:
+        yield f"launch.num_machines is {machines}, and a run in several stages is for one; start a run for each stage"
     if machines > 1 and (launch.main_process_ip or said.get("main_process_ip")) is None:
         yield f"launch.num_machines is {machines}, but launch.main_process_ip does not say where the first is"
     if sys.platform != "linux":
@@ -179,6 +184,47 @@ def _not_sharded(config: RunConfig, strategy: str, kind: str) -> Iterator[str]:
     ):  # fmt: skip
         if wanted:
             yield f"{key}: {means}, and with launch.strategy: {strategy} no process has the whole model for that"
+
+
+def join(run: RunDirectory, machine: int) -> None:
+    """Have this machine take its share of a run that another has started or will.
+
+    Returns when the processes here have ended. What they print is in `worker-<machine>.log` of the run.
+
+    Args:
+        run: Its folder, which both machines see.
+        machine: Which one this is, from 1; the one it was started on is 0.
+
+    Raises:
+        UsageError: The run has no such machine.
+        WorkerFailed: The processes here failed.
+    """
+    machines = settled(ResolvedConfig.from_yaml(read_file(run.config)).config.launch.num_machines)
+    if machines == 1:
+        raise UsageError(
+            f"Run {run.name} is for one machine.", remedy="Set launch.num_machines and launch.main_process_ip before."
+        )
+    if not 0 < machine < machines:
+        raise UsageError(
+            f"Run {run.name} is for {machines} machines, and {machine} is none that joins.",
+            remedy=f"Give a number from 1 to {machines - 1}; the one it was started on is 0.",
+        )
+    log = os.open(run.path / f"worker-{machine}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", LAUNCHER, str(run.path), "--machine", str(machine)],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+    )  # fmt: skip
+    os.close(log)
+    try:
+        code = process.wait()
+    finally:
+        process.kill()  # after ctrl+c: its processes end with it
+        process.wait()
+    if code:
+        raise WorkerFailed(
+            f"The processes of machine {machine} of run {run.name} failed.",
+            remedy=f"`ftconsole watch {run.name}` says why, and worker-{machine}.log of the run what was printed here.",
+        )
 
 
 def gpus_of(processes: int, said: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:

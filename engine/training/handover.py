@@ -96,12 +96,12 @@ def end_with_launcher() -> None:
             os._exit(1)
 
 
-def begin(run: RunDirectory) -> Path:
-    """Make the folder, with nothing of an earlier start in it."""
+def begin(run: RunDirectory, *, anew: bool) -> None:
+    """Make the folder; the first machine clears it of an earlier start."""
     folder = run.path / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def tell_next(run: RunDirectory, rank: int, stage: str, commands_from: int) -> None:

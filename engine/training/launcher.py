@@ -67,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = resolved.config
         count = settled(config.launch.num_processes)
         reporter.enter("loading", f"the training libraries, in {count} processes")
-        if not options.machine:
-            handover.begin(run)
+        handover.begin(run, anew=not options.machine)
         _set_environment(run, resolved)
         died = _launch(run, config, options)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: whatever it is, the run must say so

@@ -219,6 +219,20 @@ def resume(
     )
 
 
+@app.command(help="Take this machine's share of a run of several machines.")
+def join(
+    context: typer.Context,
+    run: RunName,
+    machine: Annotated[
+        int, typer.Argument(metavar="MACHINE", help="Its number, from 1; the one it was started on is 0.")
+    ],
+    as_json: AsJson = False,
+) -> Work:
+    from tui.cli import train as module
+
+    return partial(module.join, root_of(context).workspace, run, machine, as_json=as_json)
+
+
 @app.command(help="List the runs of the workspace.")
 def runs(context: typer.Context, as_json: AsJson = False) -> Work:
     from tui.cli import runs as module

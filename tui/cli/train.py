@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from engine.config.load import GivenConfig, load, preset
 from engine.errors import UsageError
-from engine.launch import prepare
+from engine.launch import prepare, several
 from engine.runs import provenance
 from engine.runs.directory import RunDirectory, find_run
 from engine.workspace import Workspace
@@ -87,6 +87,21 @@ def resume(
         return 0
     start = f"Going on from {origin}" if origin else "Beginning again, as no checkpoint can be used"
     return _told(run, start, follow=follow, as_json=as_json)
+
+
+def join(workspace: str | None, name: str, machine: int, *, as_json: bool) -> int:
+    """Take this machine's share of a run of several machines, and return when it has ended.
+
+    Raises:
+        UsageError: The run has no such machine.
+        WorkerFailed: Its processes failed.
+    """
+    run = find_run(Workspace.find(workspace).runs, name)
+    output.note(f"Machine {machine} of run {plain(run.name)}; ctrl+c takes it away, and ends the run.")
+    several.join(run, machine)
+    if as_json:
+        output.emit({"run": run.name, "machine": machine})
+    return 0
 
 
 def continue_run(
