@@ -135,5 +135,6 @@ def writing(target: Path) -> Iterator[None]:
                 remedy="Free some space there and start again; nothing was left under that name.",
             ) from error
         raise WorkspaceError(
-            f"{target} cannot be written: {error.strerror}.", remedy="Choose another -o, or check its permissions."
+            f"{target} cannot be written: {error.strerror}.",
+            remedy="Choose another place for it, or check its permissions.",
         ) from error

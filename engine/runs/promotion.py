@@ -1,6 +1,7 @@
 """Copies of checkpoints in `models/`, which outlive their run: promote, and the pair `latest` and `previous`.
 
-A copy is made beside and renamed, so that a name in `models/` holds a whole model or none. Where `latest` is promoted
+A copy is made beside and renamed, so that a name in `models/` holds a whole model or none; what a kill leaves beside is
+cleared by the next promotion. Where `latest` is promoted
 anew, what it was becomes `previous` first; rolling back exchanges the two. A name is replaced only where a manifest
 proves that it was put there this way. Standard library only.
 """
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.export.beside import beside
 from engine.renaming import exchange, rename_new, sync, sync_tree
 from engine.runs import checkpoints
-from engine.runs.checkpoints import MANIFEST, METADATA, PARTIAL, is_optimizer_file
+from engine.runs.checkpoints import MANIFEST, METADATA, is_optimizer_file
 from engine.runs.directory import RunDirectory, whoami
 from engine.runs.entries import CheckpointEntry, sizes_in
 from engine.runs.plan import Action, Plan, size_text
@@ -127,8 +129,7 @@ def carry_out(action: Action) -> None:
             f"The copy needs {size_text(action.needed_bytes)} and {target.parent} has {size_text(free)} free.",
             remedy="Free some space there.",
         )
-    partial = target.parent / f"{PARTIAL}{target.name}-{secrets.token_hex(4)}"
-    try:
+    with beside(target) as partial:
         _copy(action, partial)
         if target.name == LATEST and os.path.lexists(target):
             _keep_previous(target, target.with_name(PREVIOUS))
@@ -142,8 +143,6 @@ def carry_out(action: Action) -> None:
                     f"{target} was made meanwhile.", remedy="Choose another name with --name."
                 ) from None
         sync(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_model_name(name: str) -> str:
@@ -182,12 +181,11 @@ def is_promoted(name: str) -> bool:
 
 
 def _copy(action: Action, partial: Path) -> None:
-    """Fill `partial` with what the checkpoint's manifest lists, each file proven by its hash as it is copied."""
+    """Fill the empty `partial` with what the checkpoint's manifest lists, each file proven by its hash as it is copied."""
     found = checkpoints.read_checkpoint(action.path)
     if found is None:
         raise CheckpointError(f"{action.path} is gone.", remedy="Look again.")
     listed = dict(found.files) if action.run_id else {name: {} for name in sizes_in(action.path)}
-    partial.mkdir(mode=0o700)
     files: dict[str, dict[str, Any]] = {}
     for name in sorted(filter(is_promoted, listed)):
         source, copy = action.path / name, partial / name
@@ -229,16 +227,13 @@ def _copy(action: Action, partial: Path) -> None:
 
 def _keep_previous(latest: Path, previous: Path) -> None:
     """Make `previous` the same as `latest`, of links where there are any: no step leaves a name without a model."""
-    beside = previous.with_name(f"{PARTIAL}{previous.name}-{secrets.token_hex(4)}")
-    try:
-        shutil.copytree(latest, beside, copy_function=_link, symlinks=True)
+    with beside(previous) as made:
+        shutil.copytree(latest, made, copy_function=_link, symlinks=True, dirs_exist_ok=True)
         if os.path.lexists(previous):
             _prove_promoted(previous)
-            _swap(beside, previous)
+            _swap(made, previous)
         else:
-            beside.rename(previous)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            made.rename(previous)
 
 
 def _link(source: str, target: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.export.beside import PARTIAL
 from engine.runs import promotion
 from engine.runs.catalogue import read_run
 from engine.runs.checkpoints import sha256
@@ -110,6 +111,15 @@ def test_a_promotion_cut_short_leaves_both_names_whole(workspace: Workspace, mon
     with pytest.raises(WorkspaceError):
         carry_out(plan)
     assert (weights(latest)[-2:], weights(previous)[-2:]) == (b"20", b"20")
+
+
+def test_what_a_killed_promotion_has_left_is_cleared_by_the_next(workspace: Workspace) -> None:
+    left = workspace.models / f"{PARTIAL}latest-0123abcd"
+    left.mkdir(parents=True)
+    (left / "adapter_model.safetensors").write_bytes(b"half")
+    for step in (10, 20):
+        promote(workspace, step)
+    assert names(workspace.models) == {".shelf.lock", LATEST, PREVIOUS}
 
 
 def test_without_an_exchange_in_one_step_three_renames_do_it(
