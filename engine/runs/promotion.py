@@ -181,7 +181,7 @@ def is_promoted(name: str) -> bool:
 
 
 def _copy(action: Action, partial: Path) -> None:
-    """Fill the empty `partial` with what the checkpoint's manifest lists, each file proven by its hash as it is copied."""
+    """Fill `partial` with what the checkpoint's manifest lists, each file proven by its hash as it is copied."""
     found = checkpoints.read_checkpoint(action.path)
     if found is None:
         raise CheckpointError(f"{action.path} is gone.", remedy="Look again.")
