@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -75,6 +75,11 @@ class CommandLine:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command whose output is read from pipes while it goes on. `environment` is added to a clean one."""
+        return self._start(arguments, environment, _obey_ctrl_c)
+
+    def _start(
+        self, arguments: Sequence[str], environment: dict[str, str], before: Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.workspace,
@@ -84,12 +89,12 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            preexec_fn=_obey_ctrl_c,
+            preexec_fn=before,
         )
 
     def __call__(self, *arguments: str, **environment: str) -> Reply:
-        """Run a command to its end."""
-        process = self.start(*arguments, **environment)
+        """Run a command to its end, in a fork of a process that has imported it: see `tests.forking.hook`."""
+        process = self._start(arguments, environment)
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert "Traceback" not in out + err
         return Reply(process.returncode, out, err)
