@@ -34,6 +34,7 @@ def settled(workspace: Workspace, **training: object) -> Settled:
     return settle(workspace, loads(text, "run.yaml"))
 
 
+@pytest.mark.usefixtures("real_commands")
 def test_two_real_steps_are_within_a_fifth_of_the_prediction_and_correct_the_next(workspace: Workspace) -> None:
     given = settled(workspace, per_device_train_batch_size=16)
     said: list[str] = []

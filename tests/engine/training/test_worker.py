@@ -290,6 +290,7 @@ def test_a_file_changed_after_the_check_is_told(training: Trained) -> None:
     assert warned.message.startswith("data/train.jsonl was changed since this run was made")
 
 
+@pytest.mark.usefixtures("real_commands")
 def test_sigterm_saves_and_stops(training: Trained) -> None:
     run = training.start(
         training={"max_steps": 100_000, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1},
