@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +29,24 @@ pytest_plugins = ["tests.forking.hook", "tests.servers.running", "tests.llama_cp
 PATIENCE_SECONDS = 90.0
 """How long a condition is waited for. Reached only when something is broken: the machines are shared."""
 
+_MANY_MODULES = 500
+
 T = TypeVar("T")
+
+
+def pytest_runtest_setup() -> None:
+    """Keep what was imported out of the collector's sight.
+
+    With torch and TRL imported a full collection looks at a million objects, in 0.5 s, and a training asks for one.
+    """
+    global _modules_seen
+    if len(sys.modules) > _modules_seen + _MANY_MODULES:
+        _modules_seen = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+_modules_seen = 0
 
 
 def wait_for(condition: Callable[[], T | None], what: str = "") -> T:

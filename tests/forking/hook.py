@@ -28,10 +28,13 @@ from tests.forking.server import MAX_REQUEST_BYTES, Asked, Program
 _PR_SET_CHILD_SUBREAPER = 36
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/xpu")
 """With one, importing may start its driver, which a fork cannot use."""
-_READ_AT_START = ("LANG", "LC_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "HF_", "TRANSFORMERS_")
+_READ_AT_START = ("LANG", "LC_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_")
 """Beginnings of what an interpreter and the libraries read only when they are started."""
+_READ_LATER = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+"""What the server does in the place of an interpreter."""
 _OF_THE_SERVER = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What a worker tells its libraries; and that Arrow's allocator shall begin no thread."""
+_KEEPER, _WORKER, _COMMAND = "engine.launch.keeper", "engine.training", "tui.cli.main"
 _IMPORTS_TRAINING = ("engine.training.worker", "engine.data.preparing", "engine.chat.batch", "trl")
 _IMPORTS_CONSOLE = (
     "tui.cli.app", "tui.cli.train", "tui.cli.configuration", "tui.cli.checkpoints", "tui.cli.plot", "tui.cli.watch",
@@ -46,8 +49,8 @@ class Server:
 
     imports: tuple[str, ...]
     programs: tuple[str, ...]
-    forked_children: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By program: what it starts by forking itself."""
+    forked_children: tuple[str, ...] = ()
+    """What the programs start by forking themselves."""
     _socket: socket.socket | None = None
     _process: subprocess.Popen[bytes] | None = None
     _environment: dict[str, str] = field(default_factory=dict)
@@ -56,15 +59,11 @@ class Server:
 
     def fork(self, asked: Asked) -> int | None:
         """Return the number of the child; None when the command must be run."""
-        program = asked.program(self.programs)
+        program = asked.program(self.programs, self.forked_children)
         if program is None or asked.kept or self._refused:
             return None
-        children = self.forked_children.get(program.module, ())
-        if children:
-            program = asked.program(self.programs, children)
-            assert program is not None
-            if not any(f"--worker={child}" in program.arguments for child in children):
-                return None
+        if program.module == _KEEPER and f"--worker={_WORKER}" not in program.arguments:
+            return None
         with self._lock:
             if self._process is None:
                 self._start(program.environment)
@@ -114,25 +113,16 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(_READ_AT_START) and name != "PYTHONPATH"  # the server puts it in its place
+        if name.startswith(_READ_AT_START) and name not in _READ_LATER
     }
 
 
-TRAINING = Server(
-    imports=_IMPORTS_TRAINING,
-    programs=(
-        "engine.launch.keeper",
-        "engine.training",
-        "engine.training.probe",
-        "engine.data.microscope_worker",
-        "engine.chat.worker",
-        "engine.evaluation.asking_worker",
-        "engine.export.merge_worker",
-        "engine.export.parity_worker",
-    ),
-    forked_children={"engine.launch.keeper": ("engine.training",)},
-)
-CONSOLE = Server(imports=_IMPORTS_CONSOLE, programs=("tui.cli.main",))
+_WITH_WEIGHTS = (
+    _KEEPER, _WORKER, "engine.training.probe", "engine.data.microscope_worker", "engine.chat.worker",
+    "engine.evaluation.asking_worker", "engine.export.merge_worker", "engine.export.parity_worker",
+)  # fmt: skip
+TRAINING = Server(_IMPORTS_TRAINING, programs=(*_WITH_WEIGHTS, _COMMAND), forked_children=_WITH_WEIGHTS)
+CONSOLE = Server(_IMPORTS_CONSOLE, programs=(_COMMAND,))
 
 
 class Hook:
@@ -155,11 +145,22 @@ class Hook:
 _hook: Hook | None = None
 
 
+@contextlib.contextmanager
+def with_training_libraries() -> Iterator[None]:
+    """Have `ftconsole` run where the libraries are imported: what it starts is then forked as well."""
+    if _hook is None:
+        yield
+        return
+    _hook.servers = (TRAINING, CONSOLE)
+    yield
+    _hook.servers = (CONSOLE, TRAINING)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Put the hook in its place, where a fork does what the command does."""
     global _hook
     if sys.platform == "linux" and not any(Path(place).exists() for place in _GPUS):
-        _hook = Hook(subprocess._fork_exec, (TRAINING, CONSOLE))  # type: ignore[attr-defined]
+        _hook = Hook(subprocess._fork_exec, (CONSOLE, TRAINING))  # type: ignore[attr-defined]
         subprocess._fork_exec = _hook  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""A process that has imported libraries and forks for every program it is asked for: `python -P server.py FD MODULE ...`.
+"""A process that has imported libraries and forks for programs: `python -P server.py FD MODULE ...`.
 
 Importing TRL takes 12 s of a core, and the tests start a training some hundred times. A fork of a process that has
 imported it needs none of them. What is forked here is a child of who asked: who asked is a subreaper while it waits for
@@ -9,7 +9,6 @@ Nothing runs here beside the loop: forking a process of several threads is not s
 
 from __future__ import annotations
 
-import array
 import atexit
 import contextlib
 import gc
@@ -77,8 +76,9 @@ def become(program: Program, streams: Sequence[int], keep: Collection[int]) -> N
         streams: Descriptors of its stdin, stdout and stderr.
         keep: Descriptors that stay open beside them; all others are closed, as exec closes them.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for told in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(told, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     spare = [os.dup(descriptor) for descriptor in streams]  # above 2, whatever they were
@@ -91,6 +91,7 @@ def become(program: Program, streams: Sequence[int], keep: Collection[int]) -> N
     sys.path[: len(_named_paths())] = _named_paths(program.environment)
     os.environ.clear()
     os.environ.update(program.environment)
+    sys.dont_write_bytecode = bool(program.environment.get("PYTHONDONTWRITEBYTECODE"))
     time.tzset()
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
@@ -101,12 +102,12 @@ def become(program: Program, streams: Sequence[int], keep: Collection[int]) -> N
     os._exit(_run(program.module))
 
 
-def forks_itself(real: ForkExec, modules: Collection[str], libraries: Collection[int]) -> ForkExec:
-    """Return what takes the place of `subprocess._fork_exec`: this process forks where it would start one of `modules`."""
+def forks_itself(real: ForkExec, modules: Sequence[str], libraries: Collection[int]) -> ForkExec:
+    """Return what to put in the place of `subprocess._fork_exec`, so that `modules` begin as a fork of this process."""
 
     def fork_exec(*given: Any) -> int:
         asked = Asked(*given)
-        found = asked.program(modules)
+        found = asked.program(modules, modules)
         if found is None:
             return real(*given)
         pid = os.fork()
@@ -137,7 +138,7 @@ class Asked:
         self.is_plain = len(given) == self.COUNT and bool(given[2]) and given[17:19] == (None, None)
         self.is_plain = self.is_plain and given[19] is None and given[20] == -1 and given[21] is None
 
-    def program(self, modules: Collection[str], forked_children: Sequence[str] = ()) -> Program | None:
+    def program(self, modules: Sequence[str], forked_children: Sequence[str] = ()) -> Program | None:
         """Return what is started; None when it is not one of `modules` or in a way that a fork cannot do."""
         found = program_of(self.command, modules)
         if found is None or not self.is_plain:

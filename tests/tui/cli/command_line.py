@@ -21,6 +21,7 @@ from engine import events
 from engine.events import Event
 from engine.journal import Journal
 from engine.runs.directory import RunDirectory
+from tests.forking.hook import with_training_libraries
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120
@@ -98,6 +99,11 @@ class CommandLine:
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert "Traceback" not in out + err
         return Reply(process.returncode, out, err)
+
+    def with_weights(self, *arguments: str, **environment: str) -> Reply:
+        """Run a command that starts work with weights: as above, in a process that has imported what that needs."""
+        with with_training_libraries():
+            return self(*arguments, **environment)
 
     def on_terminal(self, *arguments: str, columns: int = 80, lines: int = 24, **environment: str) -> tuple[int, str]:
         """Run a command in a terminal of its own; return its exit code and everything it wrote there."""

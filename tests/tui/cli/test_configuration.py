@@ -115,7 +115,7 @@ def test_a_model_that_is_not_here_is_estimated_from_the_catalogue_and_another_is
 def test_two_steps_are_tried_and_remembered(cli: CommandLine) -> None:
     rows(cli)
     settings = ["--set", "data.train=rows.jsonl", "--set", "training.per_device_train_batch_size=2", "--preset", "demo"]
-    found = cli("estimate", *settings, "--probe", "--seconds", "0", "--json").json
+    found = cli.with_weights("estimate", *settings, "--probe", "--seconds", "0", "--json").json
     probe = found["probe"]
     assert probe["fits"]
     assert probe["trials"][0]["rows"] == 2

@@ -54,9 +54,9 @@ def test_a_row_is_shown_as_a_run_trains_on_it(cli: CommandLine) -> None:
     assert reply.json["messages"][1]["content"] == "It is 2."
     assert "".join(token["text"] for token in reply.json["tokens"] if token["trained"]) == "It is 2.<|im_end|>\n"
     assert reply.json["ends_trained"]
-    text = cli("data", "show", "rows.jsonl", "--row", "2", "--max-length", "16")
+    text = cli.with_weights("data", "show", "rows.jsonl", "--row", "2", "--max-length", "16")
     assert "cut off" in text.out
-    assert cli("data", "show", "rows.jsonl", "--row", "9", "--json").error["code"] == "not-found"
+    assert cli.with_weights("data", "show", "rows.jsonl", "--row", "9", "--json").error["code"] == "not-found"
 
 
 def test_a_reading_of_the_columns_is_said_as_the_setting_of_a_run(cli: CommandLine) -> None:
