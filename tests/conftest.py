@@ -24,7 +24,7 @@ from engine.runs.liveness import Life, liveness
 # One thread per process: two workers of pytest and torch's own threads on two cores made tests eight times slower.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-pytest_plugins = ["tests.forking.hook", "tests.servers.running", "tests.llama_cpp"]
+pytest_plugins = ["tests.forking.hook", "tests.parsed_sheets", "tests.servers.running", "tests.llama_cpp"]
 
 PATIENCE_SECONDS = 90.0
 """How long a condition is waited for. Reached only when something is broken: the machines are shared."""
