@@ -4,16 +4,19 @@
 # make bench   the figures of the README (ONLY=id,... for some)
 # make check   lint, types and contracts, without the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types contracts bench snapshots clean
+.PHONY: help setup demo test tests check lint types contracts bench snapshots clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
+# The 16,000 modules are compiled on all cores: pip does it on one, in a minute. A few are templates and no Python.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # Tests on all cores; 1 worker is `make test JOBS=0`.
 JOBS ?= auto
-# A file stays with one worker: what its tests share, a trained model or a server, is made once.
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# A file stays with one worker: what its tests share, a trained model or a server, is made once. In the order of their
+# names: by the number of their tests, the longest trainings would come last, and one worker would wait for the other.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 help:
 	@sed -n 's/^# //p' Makefile | head -5
@@ -28,11 +31,14 @@ $(VENV)/.made:
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing ftconsole and its libraries into $(VENV) (a minute or two, once)"
 	@$(PIP) -e .
+	@$(COMPILE)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing ftconsole, its libraries and what tests it into $(VENV) (a minute or two, once)"
 	@$(PIP) -e ".[dev]"
-	@touch $@
+	@$(COMPILE)
+	@touch $(VENV)/.installed $@
 
 setup: $(VENV)/.installed
 
@@ -51,7 +57,11 @@ types: $(VENV)/.installed-dev
 contracts: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports --cache-dir .cache/import-linter
 
-test: check
+# The type checker takes a minute of one core: beside the tests, which leave some of both.
+test: lint
+	@$(MAKE) --no-print-directory -j 3 types contracts tests
+
+tests: $(VENV)/.installed-dev
 	@$(PYTEST)
 
 # Draw the snapshots anew; look at each picture before committing it.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.chat.asking import Message, Question, Sampling
 from engine.errors import DeviceFault, EngineError, OutOfMemory, WorkerFailed
-from engine.training.libraries import stored_quantised, without_bitsandbytes
+from engine.training.libraries import importing, stored_quantised, without_bitsandbytes
 
 if TYPE_CHECKING:
     from engine.chat.answer_row import AnswerRow, KeyValues
@@ -104,11 +104,12 @@ class Worker:
         base = self.base
         if base["bits"] is None and not stored_quantised(base["source"], base["revision"]):
             without_bitsandbytes()
-        import torch
-        from transformers import BitsAndBytesConfig
+        with importing():
+            import torch
+            from transformers import BitsAndBytesConfig
 
-        from engine.chat.batch import SharedModel
-        from engine.training.loading import pick_device, pretrained
+            from engine.chat.batch import SharedModel
+            from engine.training.loading import pick_device, pretrained
 
         device = pick_device(base["device"])
         dtype = getattr(torch, base["dtype"])

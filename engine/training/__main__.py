@@ -19,6 +19,7 @@ from engine.errors import EngineError, OutOfMemory
 from engine.runs.directory import RunDirectory
 from engine.training import handover
 from engine.training.control import CommandReader, Control
+from engine.training.libraries import importing
 from engine.training.orders import StopBeforeTraining, StopNow
 from engine.training.reporter import Quiet, Reporter, redacted
 
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             _prepare_environment(run)
         # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
         reporter.enter("loading", "the training libraries")
-        from engine.training.worker import work
+        with importing():
+            from engine.training.worker import work
 
         following = work(run, reporter, control, resume=options.resume, stage=options.stage, several=options.several)
         if following is not None and options.several:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, NothingToLearn, OutOfMemory
-from engine.training.libraries import trains_without_bitsandbytes, without_bitsandbytes
+from engine.training.libraries import importing, trains_without_bitsandbytes, without_bitsandbytes
 
 _STEPS = 2
 """The optimizer's state is made in the first step, so the second is the one that needs all of it."""
@@ -92,12 +92,13 @@ class _Probe:
         self.resolved = ResolvedConfig.from_yaml(specification["config"])
         if trains_without_bitsandbytes(self.resolved, self.source, self.commit):
             without_bitsandbytes()
-        import datasets
-        import torch
-        import transformers
-        from trl import SFTTrainer
+        with importing():
+            import datasets
+            import torch
+            import transformers
+            from trl import SFTTrainer
 
-        from engine.training import loading
+            from engine.training import loading
 
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()

@@ -35,7 +35,8 @@ _READ_LATER = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 _OF_THE_SERVER = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What a worker tells its libraries; and that Arrow's allocator shall begin no thread."""
 _KEEPER, _WORKER, _COMMAND = "engine.launch.keeper", "engine.training", "tui.cli.main"
-_IMPORTS_TRAINING = ("engine.training.worker", "engine.data.preparing", "engine.chat.batch", "trl")
+# A program that quantises needs bitsandbytes, and its test `real_commands`; the others do without, as a user's do.
+_IMPORTS_TRAINING = ("-bitsandbytes", "engine.training.worker", "engine.data.preparing", "engine.chat.batch", "trl")
 _IMPORTS_CONSOLE = (
     "tui.cli.app", "tui.cli.train", "tui.cli.configuration", "tui.cli.checkpoints", "tui.cli.plot", "tui.cli.watch",
     "engine.launch.prepare", "engine.runs.catalogue", "engine.data.lengths", "engine.data.statistics", "jinja2",

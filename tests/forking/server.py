@@ -238,11 +238,14 @@ def _fork(program: Program, streams: Sequence[int], asked: socket.socket, librar
 
 
 def main() -> None:
-    """Import what is named and serve."""
+    """Import what is named, have what is named behind a minus be as if it was not installed, and serve."""
     asked = socket.socket(fileno=int(sys.argv[1]))
     before = open_descriptors()
     for name in sys.argv[2:]:
-        importlib.import_module(name)
+        if name.startswith("-"):
+            sys.modules[name[1:]] = None  # type: ignore[assignment]
+        else:
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
     asked.send(json.dumps(len(os.listdir("/proc/self/task"))).encode())

@@ -27,6 +27,15 @@ def test_what_is_left_out_is_taken_for_not_installed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_nothing_is_collected_while_libraries_are_imported_nor_what_they_made_afterwards() -> None:
+    code = (
+        "import gc\nfrom engine.training.libraries import importing\n"
+        "with importing():\n    assert not gc.isenabled()\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 1000\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_base_is_stored_quantised_where_it_says_so_or_is_not_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
