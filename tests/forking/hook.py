@@ -136,14 +136,19 @@ class Hook:
     def __call__(self, *given: Any) -> int:
         if not self.is_off and len(given) == Asked.COUNT and given[0] and os.fsdecode(given[0][0]) == sys.executable:
             asked = Asked(*given)
-            for server in self.servers:
-                pid = server.fork(asked)
-                if pid is not None:
-                    return pid
+            server = next((each for each in self.servers if asked.program(each.programs)), None)
+            pid = server.fork(asked) if server is not None else None
+            if pid is not None:
+                return pid
         return int(self.real(*given))
 
 
 _hook: Hook | None = None
+
+
+def placed() -> Hook | None:
+    """Return the hook; None where programs are started by their commands."""
+    return _hook
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -113,10 +114,18 @@ def forks_itself(real: ForkExec, modules: Sequence[str], libraries: Collection[i
         pid = os.fork()
         if pid == 0:
             _join(found)
+            _forget_what_is_left_to_do()
             become(found, asked.streams, {*libraries, *asked.kept})
         return pid
 
     return fork_exec
+
+
+def _forget_what_is_left_to_do() -> None:
+    """Drop what the parent will do when it ends: its temporary folders are not this process's to remove."""
+    atexit._clear()
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
 
 
 class Asked:

@@ -368,6 +368,7 @@ async def test_a_scroll_bar_that_comes_and_goes_does_not_change_where_lines_brea
         assert [column.scrollable_content_region.width for column in columns] == widths
 
 
+@pytest.mark.usefixtures("real_commands")
 async def test_two_sides_of_the_built_in_model_in_a_process_of_their_own_that_may_be_killed(tmp_path: Path) -> None:
     app = console_on(tmp_path, "tiny\ntiny")
     async with app.run_test(size=SIZE) as pilot:
