@@ -118,9 +118,9 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+# What the tests start once or twice (merge, parity, evaluation) is started by its command.
 _WITH_WEIGHTS = (
     _KEEPER, _WORKER, "engine.training.probe", "engine.data.microscope_worker", "engine.chat.worker",
-    "engine.evaluation.asking_worker", "engine.export.merge_worker", "engine.export.parity_worker",
 )  # fmt: skip
 TRAINING = Server(_IMPORTS_TRAINING, programs=(*_WITH_WEIGHTS, _COMMAND), forked_children=_WITH_WEIGHTS)
 CONSOLE = Server(_IMPORTS_CONSOLE, programs=(_COMMAND,))

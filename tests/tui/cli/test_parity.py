@@ -13,7 +13,7 @@ def test_a_file_and_a_server_of_the_model_are_the_same_and_say_so(cli: CommandLi
     write_tiny_gguf(cli.workspace / "tiny.gguf")
     (cli.workspace / "prompts.txt").write_text("What is 2+2?\n\nWho wrote Romeo and Juliet?\n")
     forms = ("--against", "tiny.gguf", "--against", f"{llama_server.url}#tiny")
-    reply = cli.with_weights("parity", "tiny", *forms, "--prompts", "prompts.txt", "--max-tokens", "8")
+    reply = cli("parity", "tiny", *forms, "--prompts", "prompts.txt", "--max-tokens", "8")
     assert reply.code == 0, reply.err
     assert reply.out.startswith("tiny on tiny, 2 prompts, greedy:\ntiny.gguf (gguf, f16): the same model\n")
     assert "ok  prompt tokens          equal in all 2 prompts." in reply.out
