@@ -83,7 +83,7 @@ A step minimises objective + `retain_weight` * kept. With p the model's and p_ba
 answer, and NLL the mean negative log-likelihood of the answers' tokens, the objective on the rows to unlearn is
 
 ```
-gradient_ascent, grad_diff   -NLL                                             no lower bound
+gradient_ascent, grad_diff   -NLL                                             no lower bound but `ascent_limit`
 npo                          (2 / beta) mean log(1 + (p / p_base)^beta)       begins at (2 / beta) ln 2, tends to 0
 simnpo                       -(2 / beta) mean log sigmoid(-(beta / tokens) log p - gamma)
 ```

@@ -268,6 +268,11 @@ class UnlearningSection(Section):
         default=0.1, description="Temperature of npo and simnpo: the lower, the more like gradient ascent."
     )
     gamma: Annotated[float, Ge(0), Le(100)] = Field(default=0.0, description="Margin of simnpo, in nats per token.")
+    ascent_limit: Annotated[float, Gt(0), Le(1000)] | None = Field(
+        default=None,
+        description="Of gradient_ascent and grad_diff: nats from which a token of an answer is pushed no further. "
+        "null: pushed for ever, as in their papers.",
+    )
     retain_per_unlearn: Annotated[int, Ge(0), Le(64)] = Field(
         default=1,
         description="Retain rows in a step for each unlearn row; an epoch is a pass over the unlearn rows. "

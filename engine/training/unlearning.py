@@ -110,7 +110,7 @@ class ObservedUnlearningTrainer(ObservedTrainer, PreparingSFTTrainer):
             return losses.npo(log_probs_BT, reference_BT, self.settings.beta)
         if self.objective == "simnpo":
             return losses.simnpo(log_probs_BT, mask_BT, self.settings.beta, self.settings.gamma)
-        return losses.gradient_ascent(log_probs_BT, mask_BT)
+        return losses.gradient_ascent(log_probs_BT, mask_BT, self.settings.ascent_limit)
 
     def _divergence(self, model: Any, inputs: dict[str, Any], num_unlearn: int) -> torch.Tensor:
         """Return how far the model is from the base on the answers of the rows to retain."""

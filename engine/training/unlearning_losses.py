@@ -23,9 +23,19 @@ def negative_log_likelihood(log_probs_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return -log_probs_BT.sum() / mask_BT.sum().clamp(min=1)
 
 
-def gradient_ascent(log_probs_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the negative of the negative log-likelihood: it has no lower bound."""
-    return -negative_log_likelihood(log_probs_BT, mask_BT)
+def gradient_ascent(log_probs_BT: Tensor, mask_BT: Tensor, limit: float | None = None) -> Tensor:
+    """Return the negative of the negative log-likelihood: it has no lower bound unless it is given one.
+
+    The gradient of a token is 1 - p: all of what is forgotten, nothing of what the model is sure of. Without a limit
+    the tokens that were forgotten long ago take the steps from the others, and from the rows to retain.
+
+    Args:
+        log_probs_BT: Of the answers' tokens.
+        mask_BT: Which are scored.
+        limit: Nats from which a token counts with these and is pushed no further.
+    """
+    bounded_BT = log_probs_BT if limit is None else log_probs_BT.clamp(min=-limit)
+    return -negative_log_likelihood(bounded_BT, mask_BT)
 
 
 def npo(log_probs_BT: Tensor, reference_log_probs_BT: Tensor, beta: float) -> Tensor:

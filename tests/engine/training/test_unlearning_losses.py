@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.training import unlearning_losses as losses
 
 LENGTHS = (3, 5, 1)
-BETA, GAMMA = 0.4, 0.2
+BETA, GAMMA, LIMIT = 0.4, 0.2, 1.5
 
 
 def scores(seed: int) -> tuple[Tensor, Tensor]:
@@ -33,8 +33,8 @@ def by_hand(name: str, log_probs_BT: Tensor, reference_BT: Tensor, mask_BT: Tens
     reference = [[p for p, scored in zip(row, keep, strict=True) if scored] for row, keep in zip(
         reference_BT.tolist(), mask_BT.tolist(), strict=True
     )]  # fmt: skip
-    if name == "gradient_ascent":
-        every = [p for row in rows for p in row]
+    if name.startswith("gradient_ascent"):
+        every = [max(p, -LIMIT) if name.endswith("limited") else p for row in rows for p in row]
         return float(sum(every) / len(every))
     found = []
     for row, then in zip(rows, reference, strict=True):
@@ -49,6 +49,7 @@ def by_hand(name: str, log_probs_BT: Tensor, reference_BT: Tensor, mask_BT: Tens
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "gradient_ascent": lambda log_probs, _, mask: losses.gradient_ascent(log_probs, mask),
+    "gradient_ascent, limited": lambda log_probs, _, mask: losses.gradient_ascent(log_probs, mask, LIMIT),
     "npo": lambda log_probs, reference, _: losses.npo(log_probs, reference, BETA),
     "simnpo": lambda log_probs, _, mask: losses.simnpo(log_probs, mask, BETA, GAMMA),
 }
