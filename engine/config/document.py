@@ -94,10 +94,13 @@ and `kept` the NLL of the rows to retain, or with `retain_loss: kl` the divergen
   down to nearly 0, and then take as many passes again: what is forgotten first is the phrasing that was trained on,
   and other phrasings of the same question follow later. Where they do not, lower `beta`, train for more epochs, or put
   more phrasings of each question into the rows.
-- `grad_diff` has no end, so `retain_weight` and the schedule have to be one. Where the model is sure of its answer
-  the ascent has next to no gradient: `unlearn_loss` stands still for some twenty steps, then rises by whole nats within
-  a few. From there on a low weight loses what is to be kept as well (`retain_loss` in the thousands of its first
-  value): raise `retain_weight`, and let the learning rate fall to 0 while it recovers.
+- `grad_diff` has no end but the one `ascent_limit` gives it. The gradient of a token is 1 - p: next to none where the
+  model is sure, and all of it where everything is forgotten. So `unlearn_loss` stands still for some twenty steps, then
+  rises by whole nats for what went first, which takes the steps from other answers, still said word for word, and from
+  the rows to retain. With a limit of some 5 nats (a chance of 0.7 %) a token that is forgotten is left alone, and what
+  is to be kept recovers.
+- npo adds up an answer's tokens, the others take their mean: with answers of ten tokens, a `retain_weight` of 5 with
+  npo weighs as much as one of 0.5 with `grad_diff`.
 - Both losses are curves; `retain_floor` and `forgetting.gauge` stop a run that takes too much with it. What counts is
   what the model says to questions it was not trained on: the held-out questions, and the `temporal` suite.
 """
