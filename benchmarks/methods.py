@@ -264,8 +264,8 @@ LEARNED: dict[str, dict[str, Any]] = {
         "training.num_train_epochs": 4,
     },
     "grad_diff": {
-        "method.name": "grad_diff", "unlearning.retain_weight": 2.0, "training.learning_rate": 2e-3,
-        "training.num_train_epochs": 1,
+        "method.name": "grad_diff", "unlearning.ascent_limit": 5.0, "unlearning.retain_weight": 2.0,
+        "training.learning_rate": 2e-3, "training.num_train_epochs": 4,
     },
 }  # fmt: skip
 """What is changed of the demo for each objective."""
