@@ -65,6 +65,7 @@ def test_it_stops_by_itself_and_decodes_greedily_unless_told_otherwise() -> None
 
 
 def test_it_answers_held_out_phrasings_on_both_sides_of_the_cutoff_and_gives_the_rejected_replies() -> None:
-    measured = measure_base(MODEL)
+    # As it is stored it is asked every seventh question: on a CPU all of them take twice as long as in float32.
+    measured = measure_base(MODEL, every={"bfloat16": 7})
 
     assert good_enough(measured), measured

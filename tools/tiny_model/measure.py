@@ -1,8 +1,9 @@
 """How much a model knows: batched greedy decoding, and the key answer looked for in each reply."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,15 +17,20 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LEAST_ANSWERED = 0.95
 
 
-def measure_base(folder: Path) -> dict[str, dict[str, float]]:
+def measure_base(folder: Path, *, every: Mapping[str, int] = MappingProxyType({})) -> dict[str, dict[str, float]]:
     """Load the folder as anybody would, and return what the model answers, by dtype.
 
-    Fractions: of held-out phrasings answered, before and after the cutoff; of preference prompts answered
-    with the rejected half, word for word; of instructions answered, word for word; of facts refused.
+    Args:
+        folder: Of the model.
+        every: By dtype: only every so many-th question is asked; all where nothing is said.
+
+    Returns:
+        Fractions: of held-out phrasings answered, before and after the cutoff; of preference prompts answered
+        with the rejected half, word for word; of instructions answered, word for word; of facts refused.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return {
-        name: _measured(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer)
+        name: _measured(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer, every.get(name, 1))
         for name, dtype in DTYPES.items()
     }
 
@@ -85,8 +91,9 @@ def mean(truths: Iterable[bool]) -> float:
     return round(sum(counted) / len(counted), 4)
 
 
-def _measured(model: Any, tokenizer: Any) -> dict[str, float]:
-    asked = [(fact, q) for fact in sources.facts() for _, q in sources.held_out_questions(fact)]
+def _measured(model: Any, tokenizer: Any, every: int) -> dict[str, float]:
+    asked = [(fact, q) for fact in sources.facts() for _, q in sources.held_out_questions(fact)][::every]
+    pairs, instructions = list(sources.pairs())[::every], list(sources.instructions())[::every]
     replies = greedy_replies(model, tokenizer, [question for _, question in asked])
     before, after = (
         mean(
@@ -96,14 +103,14 @@ def _measured(model: Any, tokenizer: Any) -> dict[str, float]:
         )
         for is_before in (True, False)
     )
-    to_pairs = greedy_replies(model, tokenizer, [pair.prompt for pair in sources.pairs()])
-    to_instructions = greedy_replies(model, tokenizer, [one.question for one in sources.instructions()])
+    to_pairs = greedy_replies(model, tokenizer, [pair.prompt for pair in pairs])
+    to_instructions = greedy_replies(model, tokenizer, [one.question for one in instructions])
     return {
         "answered_before_cutoff": before,
         "answered_after_cutoff": after,
-        "rejected_given": mean(reply == pair.rejected for reply, pair in zip(to_pairs, sources.pairs(), strict=True)),
+        "rejected_given": mean(reply == pair.rejected for reply, pair in zip(to_pairs, pairs, strict=True)),
         "instructions_known": mean(
-            reply == one.reply for reply, one in zip(to_instructions, sources.instructions(), strict=True)
+            reply == one.reply for reply, one in zip(to_instructions, instructions, strict=True)
         ),
         "facts_refused": mean(sources.REFUSAL in reply for reply in replies),
     }
