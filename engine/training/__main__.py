@@ -47,8 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     control = Control(CommandReader(heard, options.commands_from), reporter)
     control.install()
     try:
-        if not options.several:  # the launcher has done it
-            _prepare_environment(run)
+        _prepare(run, several=options.several)
         # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
         reporter.enter("loading", "the training libraries")
         with importing():
@@ -114,12 +113,19 @@ def _current_stage() -> str:
     return str(ask()) if ask is not None else ""
 
 
-def _prepare_environment(run: RunDirectory) -> None:
+def _prepare(run: RunDirectory, *, several: bool) -> None:
+    """Set what the libraries find when they are imported. Of several processes the launcher has set the environment."""
     from engine.config.resolved import ResolvedConfig
     from engine.config.yaml_text import read_file
+    from engine.runs.provenance import read_provenance
     from engine.training.environment import prepare_environment
+    from engine.training.libraries import trains_without_bitsandbytes, without_bitsandbytes
 
-    prepare_environment(run, ResolvedConfig.from_yaml(read_file(run.config)))
+    resolved, base = ResolvedConfig.from_yaml(read_file(run.config)), read_provenance(run).model
+    if not several:
+        prepare_environment(run, resolved)
+    if trains_without_bitsandbytes(resolved, base.source, base.revision):
+        without_bitsandbytes()
 
 
 if __name__ == "__main__":
