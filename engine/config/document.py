@@ -41,6 +41,35 @@ training:
 """
 
 
+_LAUNCH = """\
+Several processes train as one: a step learns from `per_device_train_batch_size` x `gradient_accumulation_steps` x
+`num_processes` rows, and automatic values, the number of steps and estimates count so. The figures of a step are those
+that one process has from the same rows, to the last of the six or seven digits of float32, without dropout; all
+processes draw the same random numbers. The last batches of an epoch, and of an evaluation, are filled up with rows from
+the beginning where they cannot be shared evenly, so that a loss of validation may differ by some tenths of a percent.
+
+- The first process speaks, saves and hears commands; they reach all. It answers prompts and asks suites while the
+  others wait. A process that fails or is killed ends all, with its own error in the run's record.
+- `num_processes: 4` with `model.device: cuda` takes the first 4 visible GPUs (`CUDA_VISIBLE_DEVICES` chooses them).
+  With one process and several GPUs, `model.device: auto` takes the one with the most free memory.
+- A resume with another number of processes takes the same steps, but deals rows and random numbers anew, and says so.
+- fsdp and deepspeed are for `sft` and `refusal` on GPUs, without what asks the whole model (prompts, suite, gauge). A
+  checkpoint of theirs is meant to be an ordinary adapter, for one device. They were not tried: no machine with two GPUs
+  was at hand. ddp was, on processors.
+
+What is seen, and what to do:
+
+- "puts 2 processes on 1 GPU": each needs one of its own. As many processes as GPUs, or `model.device: cpu`.
+- "was killed by signal 9": mostly the system, for memory. A smaller batch, fewer processes, a smaller model.
+- "Connection closed by peer" alone: a process of another machine died. The end of that machine's `worker-N.log`.
+- Machines that do not find each other: a firewall, or another network than the one meant.
+  `launch.main_process_ip` and `main_process_port` say where; the variables `GLOO_SOCKET_IFNAME` and
+  `NCCL_SOCKET_IFNAME` name the network.
+- "Expected to have finished reduction": a mixture of experts left some out in a step.
+  `trainer: {ddp_find_unused_parameters: true}`.
+"""
+
+
 _STAGES = """\
 ## stages
 
@@ -63,8 +92,8 @@ stages:
 - An entry has sections of settings, and may have a `name` (else it is called like its method) and a `preset`; a
   method alone (`- dpo`) is one too. What it sets goes over what stands outside, which is for all stages. What a file
   writes goes over what any preset says.
-- `model`, `lora` and `launch` stand outside: a run has one model, one adapter and one process. What stands outside
-  for a method (`dpo:`) is for the stages of that method.
+- `model`, `lora` and `launch` stand outside: a run has one model, one adapter and one way to be launched. What stands
+  outside for a method (`dpo:`) is for the stages of that method.
 - Below a preset with stages, an entry goes over the preset's of the same name; one that says neither name nor method
   over the one at its place.
 - `--set data.limit=100` is for all stages, `--set stages.dpo.data.train=pairs.jsonl` for one (or `stages.2.`).
@@ -161,6 +190,8 @@ def document() -> str:
             parts.append(_EARLY_STOPPING)
         if section == "forgetting":
             parts.append(_FORGETTING)
+        if section == "launch":
+            parts.append(_LAUNCH)
     parts.append(
         f"## {TRAINER}\n\n{section_help(TRAINER)} These are passed on as they are; the words are the libraries'.\n"
     )

@@ -573,7 +573,7 @@ class LaunchSection(Section):
     num_machines: Count | Auto = Field(
         default="auto",
         description="Machines, each with as many of the processes, all with the run's folder at the same path. The "
-        "others join with `ftconsole join RUN RANK`. auto: what `config_file` says, else 1.",
+        "others join with `ftconsole join RUN MACHINE`. auto: what `config_file` says, else 1.",
     )
     strategy: Literal["ddp", "fsdp", "deepspeed", "auto"] = Field(
         default="auto",

@@ -29,6 +29,7 @@ from engine.hardware.machine import Room, room
 from engine.hardware.memory import NOTHING_MEASURED, Batch, Estimate, estimate
 from engine.hardware.model_shape import ModelShape
 from engine.launch.prepare import Settled
+from engine.launch.several import processes_here
 from engine.runs.provenance import cached_commit
 
 _MOST_ROWS = 512
@@ -172,13 +173,14 @@ def predict(given: Settled, shape: ModelShape, batch: Batch, *, corrected: bool 
     config = given.resolved.config
     there = room(config.model.device)
     known = measured.correction(config, there.device) if corrected else NOTHING_MEASURED
+    share = 1 if there.kind == "cuda" else processes_here(config)  # each has a GPU of its own; main memory is one
     return estimate(
         config,
         shape,
         kind=there.kind,
         batch=batch,
         frozen=_frozen(given),
-        free_bytes=there.free_bytes,
+        free_bytes=there.free_bytes // share if there.free_bytes is not None else None,
         device_bytes=there.total_bytes,
         correction=known,
     )

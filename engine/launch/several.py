@@ -36,6 +36,11 @@ def worker_of(resolved: ResolvedConfig) -> str:
     return LAUNCHER if settled(resolved.config.launch.num_processes) > 1 else WORKER
 
 
+def processes_here(config: RunConfig) -> int:
+    """Return how many processes this machine will have, without "auto"."""
+    return max(1, settled(config.launch.num_processes) // settled(config.launch.num_machines))
+
+
 def accelerate_text(workspace: Workspace, config: RunConfig) -> str | None:
     """Return what stands in `launch.config_file`; None where none is named.
 
@@ -186,6 +191,24 @@ def _not_sharded(config: RunConfig, strategy: str, kind: str) -> Iterator[str]:
             yield f"{key}: {means}, and with launch.strategy: {strategy} no process has the whole model for that"
 
 
+def refuse_to_join(run: RunDirectory, machine: int) -> None:
+    """Refuse a machine that is none of a run's.
+
+    Raises:
+        UsageError: The run has no such machine.
+    """
+    machines = settled(ResolvedConfig.from_yaml(read_file(run.config)).config.launch.num_machines)
+    if machines == 1:
+        raise UsageError(
+            f"Run {run.name} is for one machine.", remedy="Set launch.num_machines and launch.main_process_ip before."
+        )
+    if not 0 < machine < machines:
+        raise UsageError(
+            f"Run {run.name} is for {machines} machines, and {machine} is none that joins.",
+            remedy=f"Give a number from 1 to {machines - 1}; the one it was started on is 0.",
+        )
+
+
 def join(run: RunDirectory, machine: int) -> None:
     """Have this machine take its share of a run that another has started or will.
 
@@ -199,16 +222,7 @@ def join(run: RunDirectory, machine: int) -> None:
         UsageError: The run has no such machine.
         WorkerFailed: The processes here failed.
     """
-    machines = settled(ResolvedConfig.from_yaml(read_file(run.config)).config.launch.num_machines)
-    if machines == 1:
-        raise UsageError(
-            f"Run {run.name} is for one machine.", remedy="Set launch.num_machines and launch.main_process_ip before."
-        )
-    if not 0 < machine < machines:
-        raise UsageError(
-            f"Run {run.name} is for {machines} machines, and {machine} is none that joins.",
-            remedy=f"Give a number from 1 to {machines - 1}; the one it was started on is 0.",
-        )
+    refuse_to_join(run, machine)
     log = os.open(run.path / f"worker-{machine}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", LAUNCHER, str(run.path), "--machine", str(machine)],

@@ -35,6 +35,8 @@ SCORES = "scores.json"
 """A file of this name in a checkpoint's folder keeps the folder. It is in no manifest, so the proof stays as it is."""
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """What going on exactly needs besides the weights. With several processes `rng_state_<rank>.pth` stand in."""
+_SHARDED = {"optimizer.pt": ("optimizer.bin", "global_step")}
+"""Beginnings of what stands for a file where the model is cut up between processes: of FSDP, of DeepSpeed."""
 OPTIMIZER_STEMS = ("optimizer", "scheduler", "scaler", "rng_state")
 """What only going on exactly needs, by the beginning of the names: with several processes there is one for each."""
 _OPTIMIZER_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
@@ -184,7 +186,8 @@ def missing_to_resume(checkpoint: Checkpoint) -> str | None:
     """Return in one sentence what going on exactly would lack; None when the manifest lists all of it."""
     for name in RESUME_FILES:
         stem, _, suffix = name.partition(".")
-        if name not in checkpoint.files and f"{stem}_0.{suffix}" not in checkpoint.files:
+        instead = (f"{stem}_0.{suffix}", *_SHARDED.get(name, ()))
+        if name not in checkpoint.files and not any(file.startswith(instead) for file in checkpoint.files):
             if name in checkpoint.dropped:
                 return f"{name} was dropped to save room, so going on would not be exact"
             return f"{name} is not in its manifest, so going on would not be exact"

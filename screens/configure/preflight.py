@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from engine.config.automatic import rows_per_step
 from engine.config.catalogue import catalogue
+from engine.config.model import settled
 from engine.data.findings import where
 from engine.errors import EngineError
 from engine.hardware.logout import logout
@@ -81,7 +82,10 @@ def _settings(found: Settled) -> Item:
         rows = rows_per_step(part.resolved.config)
         about = f"{stage}: " if stage else ""
         said.append(f"{about}{num_steps(part):,} steps of {rows} rows, {part.facts.num_train_examples:,} rows")
-    return Item("settings", "ok", f"{'; '.join(said)} on {found.resolved.config.model.device}")
+    config = found.resolved.config
+    many = settled(config.launch.num_processes)
+    where = f"{config.model.device}, in {many} processes" if many > 1 else config.model.device
+    return Item("settings", "ok", f"{'; '.join(said)} on {where}")
 
 
 def _data(found: Settled) -> Iterator[Item]:

@@ -51,10 +51,11 @@ def estimate(workspace: str | None, asked: Asked, *, measure: bool, seconds: flo
 
 def _show(settled: Settled, told: Forecast, found: Probed | None) -> None:
     config = settled.resolved.config
-    memory = told.memory
+    memory, processes = told.memory, config.launch.num_processes
     output.out(
         f"{plain(config.model.name)}, {config.model.dtype} on {config.model.device}: "
         f"{memory.batch.rows} x {memory.batch.length} tokens in a batch"
+        + (f" of each of {processes} processes" if processes != 1 else "")
         + (f", in the stage that needs most, {told.stage}" if told.stage else "")
     )
     largest = max(memory.components.values()) or 1
@@ -127,6 +128,7 @@ def _object(settled: Settled, told: Forecast, found: Probed | None) -> dict[str,
         "model": config.model.name,
         "device": config.model.device,
         "dtype": config.model.dtype,
+        "num_processes": config.launch.num_processes,
         "rows": memory.batch.rows,
         "length": memory.batch.length,
         "components": memory.components,

@@ -97,6 +97,7 @@ def join(workspace: str | None, name: str, machine: int, *, as_json: bool) -> in
         WorkerFailed: Its processes failed.
     """
     run = find_run(Workspace.find(workspace).runs, name)
+    several.refuse_to_join(run, machine)
     output.note(f"Machine {machine} of run {plain(run.name)}; ctrl+c takes it away, and ends the run.")
     several.join(run, machine)
     if as_json:

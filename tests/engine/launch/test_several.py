@@ -14,10 +14,10 @@ from engine.config.automatic import Facts, decide, num_optimizer_steps, rows_per
 from engine.config.load import loads
 from engine.config.model import RunConfig
 from engine.config.resolved import ResolvedConfig, Source
-from engine.errors import ConfigError, MissingPackage, NotFound
+from engine.errors import ConfigError, MissingPackage, NotFound, UsageError
 from engine.launch import several
-from engine.launch.prepare import settle
-from engine.launch.several import accelerate_settings, gpus_of, refuse_unlaunchable, worker_of
+from engine.launch.prepare import new_run, settle
+from engine.launch.several import accelerate_settings, gpus_of, refuse_to_join, refuse_unlaunchable, worker_of
 from engine.workspace import Workspace
 
 ACCELERATE = """
@@ -129,6 +129,32 @@ def test_accelerates_own_file_is_read() -> None:
 def test_a_file_that_no_run_can_be_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         accelerate_settings(text)
+
+
+@pytest.mark.parametrize(
+    ("machines", "machine", "sentence"),
+    [
+        pytest.param(1, 1, "is for one machine", id="of one machine"),
+        pytest.param(2, 0, "0 is none that joins", id="the first"),
+        pytest.param(2, 2, "2 is none that joins", id="one too many"),
+    ],
+)
+def test_a_machine_that_is_none_of_the_runs_is_refused(
+    machines: int, machine: int, sentence: str, workspace: Workspace
+) -> None:
+    launch = f"{{num_processes: 2, num_machines: {machines}, main_process_ip: 10.0.0.1}}"
+    text = f"model: {{device: cpu}}\ndata: {{train: train.jsonl}}\nlaunch: {launch}\n"
+    run = new_run(workspace, loads(text, "test.yaml"))
+    with pytest.raises(UsageError, match=sentence):
+        refuse_to_join(run, machine)
+
+
+def test_stages_are_for_one_machine(workspace: Workspace) -> None:
+    launch = "{num_processes: 2, num_machines: 2, main_process_ip: 10.0.0.1}"
+    text = f"model: {{device: cpu}}\nlaunch: {launch}\nstages:\n" + "  - data: {train: train.jsonl}\n" * 2
+    text = text.replace("  - data", "  - name: a\n    data", 1).replace("  - data", "  - name: b\n    data", 1)
+    with pytest.raises(ConfigError, match="a run in several stages is for one"):
+        settle(workspace, loads(text, "test.yaml"))
 
 
 def test_the_first_visible_gpus_are_shown() -> None:

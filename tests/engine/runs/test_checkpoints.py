@@ -170,6 +170,15 @@ def test_generators_of_several_processes_stand_in_for_one(run: RunDirectory) -> 
     assert chosen(run) == ("checkpoint-10", {})
 
 
+@pytest.mark.parametrize("instead", ["optimizer.bin", "global_step10/mp_rank_00_model_states.pt"])
+def test_the_optimizer_of_a_model_cut_up_stands_in_for_one(run: RunDirectory, instead: str) -> None:
+    checkpoint = write(run, 10)
+    (checkpoint.path / instead).parent.mkdir(exist_ok=True)
+    (checkpoint.path / "optimizer.pt").rename(checkpoint.path / instead)
+    edit_manifest(checkpoint.path, files={k.replace("optimizer.pt", instead): v for k, v in checkpoint.files.items()})
+    assert chosen(run) == ("checkpoint-10", {})
+
+
 def test_sizes_alone_are_compared_when_hashes_would_take_too_long(run: RunDirectory) -> None:
     checkpoint = write(run, 10)
     file = checkpoint.path / "optimizer.pt"
