@@ -23,7 +23,7 @@ from typing import Any
 from engine.config.arguments import device_environment
 from engine.config.methods import sequences_per_row
 from engine.config.model import settled
-from engine.errors import EngineError, WorkerFailed
+from engine.errors import EngineError, NothingToLearn, WorkerFailed
 from engine.hardware import measured
 from engine.hardware.machine import Room, room
 from engine.hardware.memory import NOTHING_MEASURED, Batch, Estimate, estimate
@@ -310,6 +310,9 @@ def _failed(found: Probed, event: dict[str, Any], process: _Process) -> None:
     if event["out_of_memory"] and process.asked:
         found.trials.append(Trial(process.asked, fits=False))
         found.said = str(event["message"])
+        return
+    if event["code"] == NothingToLearn.code and found.trials:  # rows cut so short have no answer left
+        found.said = "rows that are cut shorter have nothing left to learn"
         return
     kinds = {kind.code: kind for kind in _all_errors()}
     kind = kinds.get(str(event["code"]), WorkerFailed)

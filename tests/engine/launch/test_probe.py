@@ -143,11 +143,12 @@ def test_where_not_one_row_fits_shorter_ones_are_tried(workspace: Workspace) -> 
 
 def test_a_shorter_trial_is_of_shorter_rows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "_next", lambda *_: None)
-    monkeypatch.setattr(probing, "_shorter", lambda found, _: 96 if len(found.trials) == 1 else None)
+    monkeypatch.setattr(probing, "_shorter", lambda found, _: 96 if len(found.trials) == 1 else 9)
     found = probe(settled(workspace, per_device_train_batch_size=1))
     whole, cut = found.trials
     assert (cut.rows, cut.max_length, cut.length) == (1, 96, 96)
     assert whole.length > 96
+    assert found.said == "rows that are cut shorter have nothing left to learn"
 
 
 def test_a_trial_that_would_take_too_long_is_not_made_and_said(workspace: Workspace) -> None:
