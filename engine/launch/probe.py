@@ -136,6 +136,7 @@ def probe(
                     found.weight_bytes = int(event["weight_bytes"])
                 elif kind == "failed":
                     _failed(found, event, process)
+                    break
                 elif kind == "trial":
                     _take(found, event)
                     left = budget_seconds - (time.monotonic() - known)
