@@ -444,13 +444,14 @@ TABLES: Mapping[str, Mapping[str, Take]] = {"axolotl": AXOLOTL, "llamafactory": 
 
 _OWN_FOLDER = "a run is written to its own folder"
 _NO_EFFECT = "it has no effect here"
+_LAUNCHED = "several processes are asked for with launch.num_processes and launch.strategy"
 IGNORED: Mapping[str, str] = {
     "output_dir": _OWN_FOLDER, "overwrite_output_dir": _OWN_FOLDER, "dataset_prepared_path": "prepared data is cached",
     "do_train": _NO_EFFECT, "do_eval": _NO_EFFECT, "plot_loss": "`ftconsole plot` draws it", "strict": _NO_EFFECT,
     "overwrite_cache": _NO_EFFECT, "preprocessing_num_workers": _NO_EFFECT, "pad_to_sequence_len": _NO_EFFECT,
     "model_type": "it is told by the model itself", "tokenizer_type": "it is told by the model itself",
-    "ddp_timeout": "runs use one device", "deepspeed": "runs use one device", "fsdp": "runs use one device",
-    "fsdp_config": "runs use one device", "resume_from_checkpoint": "`ftconsole resume` goes on with a run",
+    "ddp_timeout": _LAUNCHED, "deepspeed": _LAUNCHED, "fsdp": _LAUNCHED, "fsdp_config": _LAUNCHED,
+    "resume_from_checkpoint": "`ftconsole resume` goes on with a run",
     "auto_resume_from_checkpoints": "`ftconsole resume` goes on with a run",
     "hub_model_id": "runs are not pushed to the Hub", "push_to_hub": "runs are not pushed to the Hub",
 }  # fmt: skip
