@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,7 +71,11 @@ class Server:
                 self._start(program.environment)
             if self._refused or _at_start(program.environment) != self._environment:
                 return None
-            return self._ask(program, asked.streams)
+            try:
+                return self._ask(program, asked.streams)
+            except OSError as error:
+                self._lost(error)
+                return None
 
     def _start(self, environment: Mapping[str, str]) -> None:
         self._environment = _at_start(environment)
@@ -101,8 +106,16 @@ class Server:
         finally:
             prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         if not pid:
-            raise RuntimeError(f"the server could not fork for {program.module}")
+            raise ConnectionResetError(f"the server could not fork for {program.module}")
         return int(pid)
+
+    def _lost(self, error: OSError) -> None:
+        """Say that the server is gone, and how; the next program is forked by another one."""
+        process = self._process
+        self.end()
+        how = None if process is None else process.returncode
+        warnings.warn(f"the server that forks for the tests is gone ({how}): {error}", stacklevel=2)
+        self._process = self._socket = None
 
     def end(self) -> None:
         if self._process is not None and self._socket is not None:

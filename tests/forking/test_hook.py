@@ -64,3 +64,15 @@ def test_what_is_forked_is_a_child_and_is_ended_by_its_signal(tmp_path: Path, mo
         process.kill()
         assert process.wait(90) == -9
     hook.CONSOLE.end()
+
+
+def test_a_server_that_is_gone_is_told_and_another_one_forks(tmp_path: Path) -> None:
+    first = ran(tmp_path)
+    process = hook.CONSOLE._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    with pytest.warns(UserWarning, match="is gone"):
+        by_its_command = ran(tmp_path)
+    assert first == by_its_command == ran(tmp_path)
+    assert hook.CONSOLE._process not in (None, process)

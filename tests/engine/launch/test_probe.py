@@ -59,6 +59,7 @@ def test_two_real_steps_are_within_a_fifth_of_the_prediction_and_correct_the_nex
     assert seconds > 0
 
 
+@pytest.mark.usefixtures("real_commands")  # what a fork was made of counts as its own
 def test_a_batch_that_does_not_fit_is_an_answer_and_a_smaller_one_is_looked_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def decided(key: str) -> str:
         "evaluation.behaviour": "false", "saving.best_metric": "loss", "evaluation.eval_steps": "null",
         "training.activation_checkpointing": "false", "dpo.precompute_ref_log_probs": "false",
         "unlearning.target": "completion", "early_stopping.metric": "loss", "data.max_length": "128",
+        "launch.strategy": "ddp",
     }  # fmt: skip
     return known.get(key, "1")
 
