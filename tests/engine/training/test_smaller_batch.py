@@ -75,6 +75,8 @@ def train(run: RunDirectory, monkeypatch: pytest.MonkeyPatch, *, most_rows: int,
 
     monkeypatch.setattr(ObservedTrainer, "training_step", step, raising=False)
     monkeypatch.setattr(os, "execv", replaced)
+    # Children of this process are those of all the tests.
+    monkeypatch.setattr("engine.training.stages._end_children", lambda: None)
     arguments = [str(run.path)]
     while True:
         try:
