@@ -14,7 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 
 from engine.adapters import PREFIX, Adapter, AdapterUnusable, read_adapter
 from engine.errors import CheckpointError
-from engine.export.parts import Parts
+from engine.export.parts import Parts, stored_quantised
 from engine.training.loading import pretrained
 from engine.weights import Tensor
 
@@ -42,10 +42,7 @@ def load_base(parts: Parts, dtype: torch.dtype | str = "auto") -> Any:
         output_loading_info=True,
     )
     if getattr(model, "hf_quantizer", None) is not None or hasattr(model.config, "quantization_config"):
-        raise CheckpointError(
-            f"The base {parts.source} is stored quantised, so there is no full precision to merge into.",
-            remedy="Name the model it was quantised from with --base.",
-        )
+        raise stored_quantised(parts.source)
     if missing := sorted(said["missing_keys"]):
         raise CheckpointError(
             f"The base {parts.source} is not whole: {len(missing)} weights are missing, {missing[0]} among them.",

@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeAlias, get_args
 from engine.adapters import Adapter, read_adapter
 from engine.errors import DiskFull, EngineError, UsageError
 from engine.export.beside import TargetExists, clear_abandoned, exists
+from engine.export.parts import stored_quantised
 from engine.export.progress import Cancelled, Tell, never, run, silent
 from engine.runs.plan import size_text
 from engine.runs.provenance import ModelSource, versions
 from engine.spec import LocalModel, base_folder, prove_base
-from engine.weights import Tensor, read_tensors
+from engine.weights import Tensor, read_json, read_tensors
 
 Dtype: TypeAlias = Literal["bfloat16", "float16", "float32"]
 SHARD_BYTES = 4_000_000_000
@@ -142,7 +143,7 @@ def plan_merge(
     Raises:
         NothingToMerge: It is a whole model already.
         BaseMissing, BaseChanged: The base it was trained on is not there, or is not it any more.
-        CheckpointError: The adapter is damaged, of another kind, or for another base.
+        CheckpointError: The adapter is damaged, of another kind, or for another base; the base is stored quantised.
         UsageError: There is no such dtype, or something other than a model stands at `target`.
         DiskFull: There is not enough room.
     """
@@ -157,6 +158,9 @@ def plan_merge(
     replaces = _may_stand_there(target)
     adapter = read_adapter(model.adapter, allow_pickle=allow_pickle)
     proven = prove_base(model)
+    folder = base_folder(model)
+    if folder is not None and "quantization_config" in read_json(folder / "config.json"):
+        raise stored_quantised(proven.given)
     tensors = _tensors(model)
     clear_abandoned(target.parent)
     free = shutil.disk_usage(_existing(target)).free

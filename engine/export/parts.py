@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.errors import CheckpointError
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -16,3 +18,11 @@ class Parts:
     adapter: str | None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+
+
+def stored_quantised(base: str) -> CheckpointError:
+    """Return the error of a base that nothing can be merged into."""
+    return CheckpointError(
+        f"The base {base} is stored quantised, so there is no full precision to merge into.",
+        remedy="Name the model it was quantised from with --base.",
+    )

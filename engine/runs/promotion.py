@@ -1,9 +1,9 @@
 """Copies of checkpoints in `models/`, which outlive their run: promote, and the pair `latest` and `previous`.
 
 A copy is made beside and renamed, so that a name in `models/` holds a whole model or none; what a kill leaves beside is
-cleared by the next promotion. Where `latest` is promoted
-anew, what it was becomes `previous` first; rolling back exchanges the two. A name is replaced only where a manifest
-proves that it was put there this way. Standard library only.
+cleared by the next promotion. Where `latest` is promoted anew, what it was becomes `previous` first; rolling back
+exchanges the two. A name is replaced only where a manifest proves that it was put there this way. Standard library
+only.
 """
 
 from __future__ import annotations

@@ -66,6 +66,14 @@ def test_what_a_person_should_know_is_said(workspace: Workspace, run: RunDirecto
     assert "pissa" in changed
 
 
+def test_a_base_that_is_stored_quantised_has_nothing_to_merge_into(workspace: Workspace, tmp_path: Path) -> None:
+    write_adapter(workspace.path / "lora", "small")
+    config = workspace.models / "small" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {"load_in_4bit": True}}))
+    with pytest.raises(CheckpointError, match="stored quantised"):
+        plan(workspace, "lora", tmp_path / "out")
+
+
 def test_too_little_memory_is_said(
     workspace: Workspace, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
