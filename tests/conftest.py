@@ -49,6 +49,21 @@ def pytest_runtest_setup() -> None:
 _modules_seen = 0
 
 
+@pytest.fixture(autouse=True)
+def _terminal_is_as_it_was() -> Iterator[None]:
+    """Take back what a command told the programs it starts: `--no-color` is read by every app of this process."""
+    before = {name: value for name, value in os.environ.items() if _of_the_terminal(name)}
+    yield
+    for name in [name for name in os.environ if _of_the_terminal(name)]:
+        if name not in before:
+            del os.environ[name]
+    os.environ.update(before)
+
+
+def _of_the_terminal(name: str) -> bool:
+    return name in ("NO_COLOR", "ESCDELAY", "COLUMNS", "LINES") or name.startswith("TEXTUAL_")
+
+
 def wait_for(condition: Callable[[], T | None], what: str = "") -> T:
     """Return the first true value of `condition`."""
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -147,10 +147,13 @@ class ThriftyCompositor(Compositor):
             wanted = part.intersection(asked)
             if not wanted or _covered(wanted, drawn):
                 continue
-            drawn = [one for one in drawn if not part.contains_region(one)]
-            if not any(part.overlaps(one) for one in drawn):
-                drawn.append(part)
-            yield region, seen, widget.render_lines(part.translate((-region.x, -region.y)))
+            lines = widget.render_lines(part.translate((-region.x, -region.y)))
+            # One that is on its way out, or of another size by now, leaves holes; what is behind it fills them.
+            if len(lines) >= part.height and all(line.cell_length >= part.width for line in lines):
+                drawn = [one for one in drawn if not part.contains_region(one)]
+                if not any(part.overlaps(one) for one in drawn):
+                    drawn.append(part)
+            yield region, seen, lines
 
     def render_partial_update(self) -> ChopsUpdate | None:
         update = super().render_partial_update()

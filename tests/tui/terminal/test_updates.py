@@ -155,3 +155,31 @@ async def test_of_a_widget_only_the_rows_that_are_sent_are_rendered(monkeypatch:
         sent = ["".join(strip.text for strip in update.chops[y].values() if strip is not None) for y in (3, 4)]
         assert sent == [whole[y].text for y in (3, 4)]
         assert sent[0].strip() == "d"
+
+
+@pytest.mark.parametrize("lines", [0, 3])
+async def test_what_a_widget_does_not_draw_is_drawn_by_what_is_behind_it(
+    monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    class Thrifty(Screen[None]):
+        CSS = "Static { height: 100%; }"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._compositor = ThriftyCompositor()
+
+        def compose(self) -> ComposeResult:
+            yield Static("\n".join("abcdefgh"))
+
+    class Shows(App[None]):
+        def on_mount(self) -> None:
+            self.push_screen(Thrifty())
+
+    async with Shows().run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        render_lines = Static.render_lines
+        monkeypatch.setattr(Static, "render_lines", lambda widget, crop: render_lines(widget, crop)[:lines])
+        update = pilot.app.screen._compositor.render_full_update()
+        assert isinstance(update, FullUpdate)
+        shown = ["".join(strip.text for strip in line) for line in update.strips]
+        assert [line.strip() for line in shown] == [*"abc"[:lines], *[""] * (HEIGHT - lines)]
