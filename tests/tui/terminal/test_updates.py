@@ -23,6 +23,20 @@ from tui.terminal.updates import PLAIN, FullUpdate, PartialUpdate, Pen, ThriftyC
 WIDTH, HEIGHT = 40, 8
 
 
+class Thrifty(Screen[None]):
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = ThriftyCompositor()
+
+    def compose(self) -> ComposeResult:
+        yield Static("\n".join("abcdefgh"))
+
+
+class Shows(App[None]):
+    def on_mount(self) -> None:
+        self.push_screen(Thrifty())
+
+
 def cells(*sequences: str) -> list[tuple[object, ...]]:
     """What a terminal shows: of blanks the background and what shows on them."""
     screen = pyte.Screen(WIDTH, HEIGHT)
@@ -124,18 +138,6 @@ def test_bold_that_ends_does_not_take_dim_with_it() -> None:
 
 
 async def test_of_a_widget_only_the_rows_that_are_sent_are_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Thrifty(Screen[None]):
-        def __init__(self) -> None:
-            super().__init__()
-            self._compositor = ThriftyCompositor()
-
-        def compose(self) -> ComposeResult:
-            yield Static("\n".join("abcdefgh"))
-
-    class Shows(App[None]):
-        def on_mount(self) -> None:
-            self.push_screen(Thrifty())
-
     async with Shows().run_test(size=(WIDTH, HEIGHT)) as pilot:
         await pilot.pause()
         screen = pilot.app.screen
@@ -161,20 +163,6 @@ async def test_of_a_widget_only_the_rows_that_are_sent_are_rendered(monkeypatch:
 async def test_what_a_widget_does_not_draw_is_drawn_by_what_is_behind_it(
     monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
-    class Thrifty(Screen[None]):
-        CSS = "Static { height: 100%; }"
-
-        def __init__(self) -> None:
-            super().__init__()
-            self._compositor = ThriftyCompositor()
-
-        def compose(self) -> ComposeResult:
-            yield Static("\n".join("abcdefgh"))
-
-    class Shows(App[None]):
-        def on_mount(self) -> None:
-            self.push_screen(Thrifty())
-
     async with Shows().run_test(size=(WIDTH, HEIGHT)) as pilot:
         await pilot.pause()
         render_lines = Static.render_lines
