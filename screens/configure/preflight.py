@@ -108,13 +108,13 @@ def _model(workspace: Workspace, found: Settled) -> Iterator[Item]:
     if model.path is not None:
         tokenizer = any((model.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
         try:
-            size = sum(tensor.used_bytes for tensor in read_tensors(model.path).values())
+            size: int | None = sum(tensor.used_bytes for tensor in read_tensors(model.path).values())
         except EngineError as error:  # what loading it would say, some seconds after the start
             yield Item("model", "grave", error.message, error.remedy)
-            size = 0
+            size = None
         if not tokenizer:
             yield Item("model", "grave", f"{model.name} has no tokenizer in {model.path}.", "Fetch the model again.")
-        elif size:
+        elif size is not None:
             yield Item("model", "ok", f"{model.name}: {_size(size)} of weights and a tokenizer are here")
     elif cached_commit(model.name, config.model.revision):
         yield Item("model", "ok", f"{model.name} is in the cache of the Hub")
