@@ -114,6 +114,8 @@ def _model(workspace: Workspace, found: Settled) -> Iterator[Item]:
             size = None
         if not tokenizer:
             yield Item("model", "grave", f"{model.name} has no tokenizer in {model.path}.", "Fetch the model again.")
+        elif size == 0:
+            yield Item("model", "grave", f"The weights of {model.name} hold no tensor.", "Fetch the model again.")
         elif size is not None:
             yield Item("model", "ok", f"{model.name}: {_size(size)} of weights and a tokenizer are here")
     elif cached_commit(model.name, config.model.revision):

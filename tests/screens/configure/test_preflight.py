@@ -53,10 +53,19 @@ def _without_weights(model: Path) -> None:
     (model / "model.safetensors").unlink()
 
 
+def _empty(model: Path) -> None:
+    (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
-    [(_cut, "is damaged"), (_pickled, "a pickle"), (_without_weights, "has no weights")],
-    ids=["cut off", "pickled", "without weights"],
+    [
+        (_cut, "is damaged"),
+        (_pickled, "a pickle"),
+        (_without_weights, "has no weights"),
+        (_empty, "hold no tensor"),
+    ],
+    ids=["cut off", "pickled", "without weights", "empty"],
 )
 def test_weights_that_could_not_be_loaded_stand_in_the_way(
     workspace: Workspace, harm: Callable[[Path], None], said: str
