@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
+
 WORK = """
 import signal, sys
 from pathlib import Path
@@ -23,12 +25,17 @@ with unwinding(), beside(Path(sys.argv[1])):
 
 
 def begun(target: Path, *, ignored: int | None = None) -> subprocess.Popen[bytes]:
-    """Start work on a target, in a process in which a signal is ignored."""
+    """Start work on a target, in a process in which a signal is ignored, whatever these tests were started with."""
+
+    def place_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+
     process = subprocess.Popen(
         [sys.executable, "-c", WORK, str(target)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN) and None,
+        preexec_fn=place_signals,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"
@@ -40,7 +47,7 @@ def test_it_puts_its_place_in_order_and_ends_by_the_signal(tmp_path: Path, numbe
     process = begun(tmp_path / "out")
     assert len(os.listdir(tmp_path)) == 1
     process.send_signal(number)
-    process.communicate()
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, os.listdir(tmp_path)) == (-number, [])
 
 
@@ -48,5 +55,5 @@ def test_what_was_started_with_nohup_goes_on_without_its_terminal(tmp_path: Path
     process = begun(tmp_path / "out", ignored=signal.SIGHUP)
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    process.communicate()
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGTERM
