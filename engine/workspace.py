@@ -319,6 +319,11 @@ class Workspace:
         return near[0] if near else None
 
 
+def named_path(text: str | Path) -> Path:
+    """Return a path with `~` for the home folder; one of a user there is none of is a name, as it is to a shell."""
+    return Path(os.path.expanduser(text))
+
+
 def shipped_folder() -> Path:
     """Return the folder whose `datasets/` and `models/` came with the program: inside the wheel, or the checkout."""
     here = Path(__file__).resolve().parent

@@ -29,7 +29,7 @@ from engine.chat.address import Address
 from engine.errors import EndpointError, EngineError, MissingPackage, NotFound, UsageError
 from engine.export.progress import Tell, silent
 from engine.spec import LocalModel, base_folder, local_model
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 
 Backend: TypeAlias = Literal["transformers", "vllm", "llama.cpp"]
 BACKENDS: tuple[Backend, ...] = ("transformers", "vllm", "llama.cpp")
@@ -166,7 +166,7 @@ def serving(workspace: Workspace, plan: Plan, *, tell: Tell = silent, say: Calla
 def _gguf_file(workspace: Workspace, text: str) -> Path | None:
     if not text.lower().endswith(_GGUF):
         return None
-    for path in (Path(text).expanduser(), workspace.path / text):
+    for path in (named_path(text), workspace.path / text):
         if path.is_file():
             return path.absolute()
     raise NotFound(f"There is no file {text[:200]!r}.", remedy="Check the path.")

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, cast
 from engine.data import jsonl, tables
 from engine.data.row import Problem
 from engine.errors import DataError, NotFound
+from engine.workspace import named_path
 
 Format: TypeAlias = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression: TypeAlias = Literal["", "gz", "zst"]
@@ -64,7 +65,7 @@ def open_source(name: str | Path) -> Source:
     """
     from engine.data.places import dataset_folder, split_files
 
-    path = Path(name).expanduser()
+    path = named_path(name)
     if path.is_dir():
         parts = split_files(path)
         if not parts:

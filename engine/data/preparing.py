@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -161,16 +162,16 @@ class PreparedCache:
     hits: int = 0
     """Data sets that did not have to be prepared."""
     misses: int = 0
-    _keys: dict[int, str] = field(default_factory=dict)
+    _keys: weakref.WeakKeyDictionary[Any, str] = field(default_factory=weakref.WeakKeyDictionary)
 
     def key_of(self, dataset: Any) -> str | None:
         """Return the key of a data set that came from here."""
-        return self._keys.get(id(dataset))
+        return self._keys.get(dataset)
 
     def same(self, dataset: Dataset, as_dataset: Any) -> Dataset:
         """Note that a data set is another one from here with further columns, and return it."""
         if (key := self.key_of(as_dataset)) is not None:
-            self._keys[id(dataset)] = key
+            self._keys[dataset] = key
         return dataset
 
     def get(self, key: str) -> Dataset | None:
@@ -183,13 +184,13 @@ class PreparedCache:
             shutil.rmtree(entry, ignore_errors=True)
             return None
         self.hits += 1
-        self._keys[id(dataset)] = key
+        self._keys[dataset] = key
         return dataset
 
     def put(self, key: str, dataset: Dataset) -> Dataset:
         """Keep a data set, and return it. Where it cannot be kept, for want of room, it is only returned."""
         self.misses += 1
-        self._keys[id(dataset)] = key
+        self._keys[dataset] = key
         if dataset.data.nbytes > self.limit_bytes // 2:
             return dataset
         made = ""
@@ -207,7 +208,7 @@ class PreparedCache:
 
     def facts(self, dataset: Any) -> dict[str, Any] | None:
         """Return what `keep_facts` kept with this data set."""
-        key = self._keys.get(id(dataset))
+        key = self._keys.get(dataset)
         if key is None:
             return None
         try:
@@ -218,7 +219,7 @@ class PreparedCache:
 
     def keep_facts(self, dataset: Any, facts: dict[str, Any]) -> None:
         """Keep what counting the data set took time for."""
-        key = self._keys.get(id(dataset))
+        key = self._keys.get(dataset)
         if key is None or not (self.folder / key).is_dir():
             return
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Rows of a data file that hold a text, or have a value in a column: their line numbers, as they are found.
 
 The bytes are searched first, a thousand rows at a time; only rows that hold them are parsed. What is found is what JSON
-writers write: a letter spelled `\\u0061` where it could stand for itself is not.
+writers write, also PHP's `\\/`, Go's `\\u003c` and .NET's `\\u00E9`; an ASCII letter that is spelled `\\u0061` is not.
 
     python -P -m engine.data.search FILE WORDS...
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ from engine.errors import UsageError
 _CHUNK: Final = 1 << 20
 _SAY_SECONDS: Final = 0.05
 _SAY_LINES: Final = 10_000
+_SPELLED_OTHERWISE: Final = re.compile(r"""[\x00-\x1f\x7f"\\/<>&'+`]+""")
+"""What one writer of JSON escapes and another does not, or in another way."""
+_ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,10 @@ class Matcher:
         folded = any(lower for _, lower in self._texts) or not query.texts
         self.folded = folded
         """Whether the bytes are compared in small letters."""
-        # The longest is likely to be the rarest. A text that is not ASCII is written as it is, or escaped.
-        needle = max(needles, key=len)
-        spelled = {json.dumps(needle, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+        # The longest is likely to be the rarest. What is not ASCII is written as it is, or escaped.
+        needle = max((piece for text in needles for piece in _SPELLED_OTHERWISE.split(text)), key=len)
+        escaped = json.dumps(needle)[1:-1]
+        spelled = {needle, escaped, _ESCAPE.sub(lambda found: "\\u" + found[1].upper(), escaped)} - {""}
         self.needles = sorted(text.lower().encode() if folded else text.encode() for text in spelled)
         if folded and not needle.isascii():
             self.needles = []  # what small letters are outside of ASCII, bytes do not say

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from engine.data.files import sample
 from engine.data.line_index import open_data
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Say = Callable[[dict[str, Any]], None]
+_Line: TypeAlias = tuple[int, bytes]
+"""A line's number, and what stands there."""
 NEAR_ROWS: Final = 200_000
 """Of each file: 30 microseconds a row. Of a larger file every nth row."""
 FIRST_SAMPLE: Final = 5_000
@@ -147,7 +149,7 @@ def _count(file: _File, pool: Executor, sampled: int, say: Say) -> None:
 
     each = -(-sampled // max(1, len(file.pieces)))
     total, size, told = file.total, sum(stop - start for start, stop in file.pieces), 0.0
-    lines, room = [np.empty(0, np.int64)], _SAMPLE_BYTES
+    lines, drawn = [np.empty(0, np.int64)], list[tuple[int, list[_Line]]]()
     found = pool.map(partial(_measure, file.source, each), file.pieces)
     for (_, stop), piece in zip(file.pieces, found, strict=True):
         base = total.num_lines
@@ -160,16 +162,42 @@ def _count(file: _File, pool: Executor, sampled: int, say: Say) -> None:
             getattr(total, name).update(getattr(piece, name))
         total.unusable_lines += [(base + 1 + line, reason) for line, reason in piece.unusable_lines]
         del total.unusable_lines[_SHOWN:]
-        for line, text in piece.sample:
-            room -= len(text)
-            if room > 0:
-                total.sample.append((base + 1 + line, text))
+        sample = _within(piece.sample, _SAMPLE_BYTES // len(file.pieces))
+        drawn.append((len(piece.rows), [(base + 1 + line, text) for line, text in sample]))
         if time.monotonic() - told > _SAY_SECONDS:
             told = time.monotonic()
             say({"stage": f"Counting {file.source.path.name}", "done": stop, "total": size})
+    total.sample = _evenly(drawn)
     file.lines = file.lines_in_file(np.concatenate(lines))
     where = file.lines_in_file(np.array([line for line, _ in total.unusable_lines], np.int64)).tolist()
     total.unusable_lines = [(line, reason) for line, (_, reason) in zip(where, total.unusable_lines, strict=True)]
+
+
+def _within(sample: Sequence[_Line], room: int) -> list[_Line]:
+    """Return the first of some lines, no more than fill `room` bytes; the one that fills it is the last."""
+    kept: list[_Line] = []
+    for line in sample:
+        if room <= 0:
+            break
+        kept.append(line)
+        room -= len(line[1])
+    return kept
+
+
+def _evenly(drawn: Sequence[tuple[int, list[_Line]]]) -> list[_Line]:
+    """Return of each piece the same share of its rows: pieces are equally long, so long rows are few in theirs.
+
+    Args:
+        drawn: Of each piece its number of rows, and some of them.
+    """
+    share = min((len(lines) / rows for rows, lines in drawn if rows), default=0.0)
+    chance = random.Random(1)
+    # As many as the share says, or one more: in a piece of few rows the fraction of one counts.
+    return [
+        line
+        for rows, lines in drawn
+        for line in chance.sample(lines, min(len(lines), int(share * rows + chance.random())))
+    ]
 
 
 def _measure(source: Source, sampled: int, piece: tuple[int, int]) -> Piece:

@@ -18,6 +18,7 @@ from engine.export.quantisation import Quantisation, conversion_type, expected_b
 from engine.export.quantiser import Quantiser, find_quantiser
 from engine.spec import LocalModel, base_folder, prove_base
 from engine.weights import Tensor, read_json, read_tensors
+from engine.workspace import named_path
 
 ENDING: Final = ".gguf"
 # Measured with two cores on a random model of 494 million weights: torch and transformers alone take 0.4 GB; the
@@ -250,7 +251,7 @@ def _is_bfloat16(weights: Sequence[Tensor]) -> bool:
 
 def _targets(asked: Asked) -> list[Path]:
     """Return the path of each type's file."""
-    target = Path(os.path.abspath(asked.target.expanduser()))
+    target = Path(os.path.abspath(named_path(asked.target)))
     several = len(asked.quantisations) > 1
     if target.is_dir():
         target, several = target / (asked.name or "model"), True

@@ -18,6 +18,7 @@ from engine.runs.plan import size_text
 from engine.runs.provenance import ModelSource, versions
 from engine.spec import LocalModel, base_folder, prove_base
 from engine.weights import Tensor, read_json, read_tensors
+from engine.workspace import named_path
 
 Dtype: TypeAlias = Literal["bfloat16", "float16", "float32"]
 SHARD_BYTES = 4_000_000_000
@@ -154,7 +155,7 @@ def plan_merge(
             f"There is nothing to merge: {model.label} is a whole model, without an adapter.",
             remedy="Use it as it is, or export it with `ftconsole export`.",
         )
-    target = Path(target).expanduser().absolute()
+    target = named_path(target).absolute()
     replaces = _may_stand_there(target)
     adapter = read_adapter(model.adapter, allow_pickle=allow_pickle)
     proven = prove_base(model)

@@ -92,7 +92,7 @@ def expected_bytes(shapes: Iterable[tuple[int, ...]], quantisation: Quantisation
         weights = 1
         for length in shape:
             weights *= length
-        if len(shape) < 2 or not shape:
+        if len(shape) < 2:
             bits = 32.0  # norms and biases stay as they are
         elif shape[-1] % quantisation.block == 0:
             bits = quantisation.bits_per_weight

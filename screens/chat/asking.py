@@ -18,6 +18,7 @@ from engine.chat.votes import export_votes, read_votes, tallies
 from engine.errors import EngineError
 from engine.runs.catalogue import read_catalogue
 from engine.spec import BASE, find_spec
+from engine.workspace import named_path
 from screens.chat.sampling import FIELDS, PRESETS, as_fields, from_fields, problem_of
 from tui.display import plain
 from tui.widgets.choose import Choice, Chooser
@@ -303,7 +304,7 @@ async def to_file(screen: ChatScreen) -> None:
     )  # fmt: skip
     if not answer:
         return
-    path = Path(answer).expanduser()
+    path = named_path(answer)
     path = path if path.is_absolute() else screen.place.path / path
     if path.exists() and not await screen.app.push_screen_wait(
         Confirm(f"Write over {plain(str(path))}?", "What it holds now is lost.", yes="Write over")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.export.merge import Merged, MergePlan, merge, plan_merge
 from engine.export.progress import Progress
 from engine.spec import local_model
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 from screens.checkpoints.target_dialog import Answer, Needs, TargetDialog, Tick
 from tui.display import plain
 from tui.widgets.words import size_text, time_left
@@ -65,7 +65,7 @@ async def ask_and_merge(screen: CheckpointsScreen, spec: str) -> None:
 
 def target_of(workspace: Workspace, written: str) -> Path:
     """Return where something is written: a relative path is one in the workspace."""
-    path = Path(written).expanduser()
+    path = named_path(written)
     return path if path.is_absolute() else workspace.path / path
 
 

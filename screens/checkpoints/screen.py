@@ -508,12 +508,8 @@ class CheckpointsScreen(ConsoleScreen):
         if len(marked) == 2 and all(one.fault is None for one in marked):
             self.post_message(OpenScreen("chat", "\n".join(one.spec for one in marked)))
             return
-        entry = self._weights("chat")
-        # The registry lies above the screens.
-        if entry is not None and any(known.name == "chat" for known in getattr(self.app, "screen_entries", ())):
+        if entry := self._weights("chat"):
             self.post_message(OpenScreen("chat", entry.spec))
-        elif entry is not None:
-            self.notify(f"In a shell: ftconsole chat base {entry.spec}", title="There is no screen for it here")
 
     def _weights(self, action: str) -> CheckpointEntry | None:
         """Return the checkpoint of the row, of a run the one it stands for; else say why there is none."""

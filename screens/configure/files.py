@@ -90,11 +90,12 @@ def save(draft: Draft, workspace: Path, text: str | None = None, *, overwrite: b
         raise FileChanged(path, known is not None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        place = path.resolve()  # a link goes on being one
+        beside = place.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text(draft.text, encoding="utf-8", errors="backslashreplace")
-        if path.exists():
-            beside.chmod(path.stat().st_mode & 0o777)
-        beside.replace(path)
+        if place.exists():
+            beside.chmod(place.stat().st_mode & 0o777)
+        beside.replace(place)
     except OSError as error:
         with suppress(OSError, UnboundLocalError):
             beside.unlink()

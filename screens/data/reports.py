@@ -188,7 +188,7 @@ def _lengths(lengths: Lengths, width: int, glyphs: GlyphSet, limit: int | None) 
         del classes[0]
     while classes and not classes[-1][2]:
         del classes[-1]
-    bars = [(f"{low:,}-{high:,}", number) for low, high, number in classes]
+    bars = [(f"{low:,}-{high - 1:,}" if high - low > 1 else f"{low:,}", number) for low, high, number in classes]
     over = [limit is not None and low >= limit for low, _, _ in classes]
     return [*rows, *_bars(bars, width, glyphs, over)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, InvalidName, NotFound, WorkspaceError
-from engine.workspace import ModelReference, Workspace, check_run_name, shipped_folder
+from engine.workspace import ModelReference, Workspace, check_run_name, named_path, shipped_folder
 
 
 @pytest.fixture
@@ -338,3 +338,9 @@ def test_names_that_could_leave_the_folder_or_the_line_are_refused(name: str) ->
     with pytest.raises(InvalidName) as error:
         check_run_name(name)
     refusal(error)
+
+
+def test_the_home_of_a_user_there_is_none_of_is_a_name_as_to_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert named_path("~/out.gguf") == Path("/home/me/out.gguf")
+    assert named_path("~nobody-of-that-name/out.gguf") == Path("~nobody-of-that-name/out.gguf")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from engine.data.converting import FORMS, Form, convert
 from engine.data.files import counts_lines
 from engine.data.row import Problem
 from engine.data.splitting import parse_share, split
 from engine.errors import UsageError
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 from tui.cli import output
 from tui.display import plain
 
@@ -29,7 +28,7 @@ def convert_file(
     place = Workspace.find(workspace)
     done = convert(
         place.data_files(file, "train"),
-        Path(out).expanduser(),
+        named_path(out),
         _form(form),
         mapping=mapping_of(maps),
         overwrite=force,
@@ -69,7 +68,7 @@ def split_file(
     share = parse_share(validation)
     sources = place.data_files(file, "train")
     stem = _stem(sources[0].name)
-    into = Path(folder).expanduser() if folder is not None else sources[0].parent
+    into = named_path(folder) if folder is not None else sources[0].parent
     train, measured = into / f"{stem}.train.jsonl", into / f"{stem}.val.jsonl"
     done = split(sources, train, measured, share=share, seed=seed, overwrite=force)
     if as_json:

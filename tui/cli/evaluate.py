@@ -16,7 +16,7 @@ from engine.evaluation.refusal import REFUSALS, Rules
 from engine.evaluation.temporal import KINDS, REMEDIES, TARGETS, Example, Share
 from engine.journal import write_error
 from engine.spec import Base, Endpoint, LocalModel, base_of, find_spec
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 from tui.cli import output
 from tui.display import plain
 
@@ -104,7 +104,7 @@ def _models(place: Workspace, texts: Sequence[str]) -> list[LocalModel | Endpoin
 
 
 def _patterns(text: str) -> list[str]:
-    path = Path(text).expanduser()
+    path = named_path(text)
     try:
         if path.stat().st_size > _PATTERNS_BYTES:
             raise UsageError(f"{text} is no list of patterns: it is too large.", remedy="One pattern on each line.")
@@ -198,7 +198,7 @@ def _beside(found: Sequence[Evaluated]) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.expanduser().write_text(text, encoding="utf-8")
+        named_path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         if error.filename is None:
             raise WorkspaceError(f"{path} cannot be written.", remedy="Choose another file with -o.") from error

@@ -9,7 +9,7 @@ from engine.errors import NotFound, WorkspaceError
 from engine.export.parity import PROMPTS, prove, record_of
 from engine.export.proof import FormProof
 from engine.spec import find_endpoint, local_model
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 from tui.cli import output
 from tui.cli.stages import Stages
 from tui.cli.unwinding import unwinding
@@ -49,7 +49,7 @@ def prove_model(workspace: str | None, asked: Asked, *, as_json: bool) -> int:
         EngineError: A form is not there, or cannot be asked.
     """
     model = local_model(Workspace.find(workspace), asked.model, base=asked.base)
-    against = [find_endpoint(text) or Path(text).expanduser() for text in asked.against]
+    against = [find_endpoint(text) or named_path(text) for text in asked.against]
     with unwinding(), Stages(silent=as_json) as stages:
         proof = prove(
             model,
@@ -88,7 +88,7 @@ def _prompts(path: str | None) -> tuple[str, ...]:
     """
     if path is None:
         return PROMPTS
-    file = Path(path).expanduser()
+    file = named_path(path)
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise WorkspaceError(f"{path} is too large for prompts.", remedy="One on each line, at most 1 MB.")

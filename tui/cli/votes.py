@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from engine.chat.asking import SIDES, Side
@@ -24,7 +23,7 @@ from engine.chat.votes import (
     vote_on,
 )
 from engine.errors import NotFound, UsageError
-from engine.workspace import Workspace
+from engine.workspace import Workspace, named_path
 from tui.cli import output
 from tui.cli.table import table
 from tui.display import for_terminal, plain
@@ -120,7 +119,7 @@ def votes(workspace: str | None, *, export: str | None, force: bool, as_json: bo
     place = Workspace.find(workspace)
     found, unreadable = read_votes(place)
     summed = tallies(found)
-    done = export_votes(found, Path(export).expanduser(), overwrite=force) if export is not None else None
+    done = export_votes(found, named_path(export), overwrite=force) if export is not None else None
     if as_json:
         written = None
         if done is not None:

@@ -53,6 +53,20 @@ def test_a_text_with_quotes_and_line_breaks_is_found(path: Path) -> None:
     assert [matcher.fits(line) for line in path.read_bytes().split(b"\n")].index(True) == 3
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        pytest.param(rb'{"text": "see https:\/\/a.org\/b"}', "https://a.org/b", id="PHP escapes slashes"),
+        pytest.param(rb'{"text": "\u003cthink\u003e"}', "<think>", id="Go escapes what HTML does"),
+        pytest.param(rb'{"text": "Caf\u00C9"}', "Caf\u00c9", id=".NET's hexadecimal digits are capitals"),
+        pytest.param(rb'{"text": "<\u002F>"}', "</>", id="nothing but what may be escaped"),
+        pytest.param(rb'{"url": "a\/b"}', "url=a/b", id="in a value"),
+    ],
+)
+def test_what_other_writers_escape_is_found(line: bytes, words: str) -> None:
+    assert module.Matcher(parse(words)).fits(line)
+
+
 def test_matches_are_right_where_chunks_cut_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": f"row {n} " + "x" * (n % 50)}) + "\n" for n in range(1, 400)))

@@ -188,6 +188,24 @@ def test_many_pieces_make_what_one_makes(tmp_path: Path) -> None:
     assert whole("row_measures.PIECE_BYTES = 1000") == one
 
 
+def test_of_a_file_sorted_by_length_short_and_long_rows_are_drawn_alike(tmp_path: Path) -> None:
+    rows = [{"question": f"{n} and?", "answer": "x"} for n in range(2_000)]
+    rows += [{"question": f"{n} and?", "answer": "word " * 200} for n in range(500)]
+    change = f"""
+row_measures.PIECE_BYTES = 20_000
+statistics_worker.LARGE_SAMPLE, statistics_worker._SAMPLE_BYTES = 1_000, 150_000
+from functools import partial
+Request = partial(Request, model=Path({str(MODEL)!r}))
+"""
+    command = [sys.executable, "-c", WORK, str(written(tmp_path / "rows.jsonl", rows)), change]
+    tokens = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["tokens"]
+    lengths = tokens["lengths"]
+    assert tokens["sampled"]
+    assert 50 < lengths["rows"] < 1_000
+    # By pieces of equal bytes three quarters of those drawn would be long ones, and none with all room in the first.
+    assert (lengths["mean"] - lengths["minimum"]) / (lengths["maximum"] - lengths["minimum"]) == pytest.approx(0.2, 0.3)
+
+
 def test_a_process_that_is_killed_ends_the_counting(tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", MIXED)
     command = [sys.executable, "-c", WORK, str(path), "statistics_worker._measure = killed"]

@@ -19,7 +19,6 @@ from tests.screens.checkpoints.shelf import a_family, an_entry
 from tests.screens.checkpoints.stage import console, console_on, listed, selected, settled, shelf, table
 from tests.screens.runs.stage import notes, seen, until, until_seen
 from tui.app import ConsoleApp
-from tui.registry import SCREENS
 from tui.widgets.choose import Chooser
 from tui.widgets.confirm import Confirm
 
@@ -95,7 +94,6 @@ async def test_the_chat_is_opened_on_the_one_under_the_cursor_or_on_the_two_that
 ) -> None:
     app = console_on(run.path.parent.parent)
     asked: list[tuple[str, str | None]] = []
-    app.screen_entries = (*app.screen_entries, next(entry for entry in SCREENS if entry.name == "chat"))
     monkeypatch.setattr(app, "open_screen", lambda name, run=None: asked.append((name, run)))
     async with app.run_test(size=SIZE) as pilot:
         await at(pilot, "voice-1@checkpoint-10")

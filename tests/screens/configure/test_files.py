@@ -44,6 +44,18 @@ def test_a_file_that_somebody_else_changed_is_not_replaced_without_a_yes(tmp_pat
         files.save(Draft("a: 1\n"), tmp_path, "run.yaml")
 
 
+def test_a_link_goes_on_leading_to_what_is_saved(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place = tmp_path / "elsewhere" / "shared.yaml"
+    place.write_text("data: {train: a.jsonl}\n")
+    (tmp_path / "run.yaml").symlink_to(place)
+    draft = files.open_file(tmp_path, "run.yaml")
+    files.save(replace(draft, text="data: {train: b.jsonl}\n"), tmp_path)
+    assert (tmp_path / "run.yaml").is_symlink()
+    assert place.read_text() == "data: {train: b.jsonl}\n"
+    assert sorted(path.name for path in place.parent.iterdir()) == ["shared.yaml"]
+
+
 @pytest.mark.parametrize("name", ["", "a\0b", "folder", "file/run.yaml"])
 def test_a_name_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
