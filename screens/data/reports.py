@@ -137,11 +137,9 @@ def _length_rows(file: FileStatistics, width: int, glyphs: GlyphSet, max_length:
         rows += [[], [("tokens per row", "a"), (f"  {of}, by the model's chat template", "m")]]
         limit = tokens.max_length if tokens.max_length is not None else max_length
         rows += _lengths(tokens.lengths, width, glyphs, limit)
-        if tokens.truncated_share is not None:
-            cut = (
-                f"{_share(tokens.truncated_share)} of the rows are longer than {tokens.max_length:,} tokens and are cut"
-            )
-            rows += wrapped([(cut, "w" if tokens.truncated_share else "m")], width)
+        share, at = tokens.truncated_share, tokens.max_length
+        if share is not None and at is not None:
+            rows += wrapped([(_cut(share, at), "w" if share else "m")], width)
         if tokens.refused:
             rows += wrapped([(f"{tokens.refused:,} rows are not taken by the chat template", "w")], width)
     for title, lengths in (("characters per row", file.characters), ("characters per answer", file.answers)):
@@ -171,6 +169,12 @@ def _overlap_rows(overlap: Overlap, width: int) -> list[list[Piece]]:
     rows += _pair("equal rows", _repeated(overlap.exact), width, "e" if overlap.exact.rows else " ")
     near = "looking for them ..." if overlap.near is None else _repeated(overlap.near)
     return [*rows, *_pair("nearly equal", near, width, "w" if overlap.near and overlap.near.rows else " ")]
+
+
+def _cut(share: float, limit: int) -> str:
+    if not share:
+        return f"No row is longer than {limit:,} tokens."
+    return f"{_share(share)} of the rows are longer than {limit:,} tokens and are cut."
 
 
 def _share(share: float) -> str:
