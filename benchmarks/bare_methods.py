@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset, load_dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer, unpair_preference_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,7 +42,8 @@ def bare_trainer(method: str, settings: dict[str, Any], folder: Path) -> Any:
         rows = _preferences(files)
         return DPOTrainer(args=DPOConfig(**arguments), train_dataset=rows, **common)
     if method == "kto":
-        return KTOTrainer(args=KTOConfig(**arguments), train_dataset=_preferences(files).shuffle(seed=42), **common)
+        marked = unpair_preference_dataset(_preferences(files)).shuffle(seed=42)
+        return KTOTrainer(args=KTOConfig(**arguments), train_dataset=marked, **common)
     limit = settings["data"]["limit"]
     parts = [_answers(file, limit) for file in files]
     every = Dataset.from_list([row for part in parts for row in part])

@@ -25,8 +25,11 @@ from engine.runs.directory import RunDirectory
 from engine.runs.follow import EventReader
 from engine.workspace import Workspace
 
-TURNS = 12
-STEPS_PER_TURN = 3
+TURNS = 24
+STEPS_PER_TURN = 4
+"""Of training on the 25 pairs an epoch: what its end costs is in every turn."""
+KTO_STEPS_PER_TURN = 7
+"""The same of the 50 answers of those pairs."""
 SKIPPED = 3
 """Steps before the first turn: allocators and caches warm up in them."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +54,8 @@ class Turns:
     Only one works at a time, so that the processor time of the process is that of whose turn it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_per_turn: int = STEPS_PER_TURN) -> None:
+        self.steps_per_turn = steps_per_turn
         self.changed = threading.Condition()
         self.whose = 0
         self.over = False
@@ -66,12 +70,12 @@ class Turns:
         """Note that a step ended; wait when the turn is over. Raises `_Ended` after the last turn."""
         self.steps[who] += 1
         done = self.steps[who] - SKIPPED
-        if done < 0 or done % STEPS_PER_TURN:
+        if done < 0 or done % self.steps_per_turn:
             return
         if done > 0:
             wall, processor = self.began[who]
-            self.seconds[who].append((time.perf_counter() - wall) / STEPS_PER_TURN)
-            self.processor[who].append((time.process_time() - processor) / STEPS_PER_TURN)
+            self.seconds[who].append((time.perf_counter() - wall) / self.steps_per_turn)
+            self.processor[who].append((time.process_time() - processor) / self.steps_per_turn)
         with self.changed:
             self.whose = 1 - who
             self.over = self.over or all(len(turns) >= TURNS for turns in self.seconds)
@@ -103,8 +107,10 @@ class Turns:
         return statistics.median(one / two for one, two in zip(*self.processor, strict=False))
 
 
-def _by_turns(one: Callable[[Turns, int], None], two: Callable[[Turns, int], None]) -> Turns:
-    turns = Turns()
+def _by_turns(
+    one: Callable[[Turns, int], None], two: Callable[[Turns, int], None], steps_per_turn: int = STEPS_PER_TURN
+) -> Turns:
+    turns = Turns(steps_per_turn)
     failures: list[BaseException] = []
 
     def work(who: int, train: Callable[[Turns, int], None]) -> None:
@@ -191,7 +197,8 @@ def method_overhead() -> Iterator[Figure]:
             settings = _settings(method)
             if method == "dpo":
                 settings["dpo"] = {"precompute_ref_log_probs": False}
-            turns = _by_turns(_ours(folder, "ours", settings), _bare(method, settings, folder / "bare"))
+            each = KTO_STEPS_PER_TURN if method == "kto" else STEPS_PER_TURN
+            turns = _by_turns(_ours(folder, "ours", settings), _bare(method, settings, folder / "bare"), each)
             middle, low, high, count = turns.ratio()
         yield figure(
             f"method-overhead.{method}",

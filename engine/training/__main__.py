@@ -6,7 +6,6 @@ run's voice, and none says that the run failed: each tells the launcher, which k
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import faulthandler
 import os
@@ -20,41 +19,37 @@ from engine.runs.directory import RunDirectory
 from engine.training import handover
 from engine.training.control import CommandReader, Control
 from engine.training.libraries import importing
+from engine.training.options import parser
 from engine.training.orders import StopBeforeTraining, StopNow
 from engine.training.reporter import Quiet, Reporter, redacted
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, and say how it ended. Returns 0 when the end was wanted, 1 when it was a failure."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--resume", metavar="CHECKPOINT", help="checkpoint folder relative to the run")
-    parser.add_argument("--stage", default="", help="of a run in several, where no checkpoint says it")
-    parser.add_argument("--began", type=float, help="monotonic time at which an earlier image of this process began")
-    parser.add_argument("--commands-from", type=int, default=0, help="byte of commands.jsonl to listen from")
-    parser.add_argument("--several", action="store_true", help="one of several processes")
-    options = parser.parse_args(arguments)
-    run = RunDirectory(options.run.resolve())
+    options = parser("engine.training")
+    options.add_argument("--several", action="store_true", help="one of several processes")
+    asked = options.parse_args(arguments)
+    run = RunDirectory(asked.run.resolve())
     os.umask(0o077)
     faulthandler.register(signal.SIGUSR1)  # `kill -USR1` writes every thread's stack to worker.log
-    rank = int(os.environ["RANK"]) if options.several else 0
-    if options.several:
+    rank = int(os.environ["RANK"]) if asked.several else 0
+    if asked.several:
         handover.end_with_launcher()
     reporter = Reporter(run.events) if not rank else Quiet(run.events)
-    if options.began is not None:
-        reporter.began = options.began
+    if asked.began is not None:
+        reporter.began = asked.began
     heard = run.commands if not rank else Path(os.devnull)
-    control = Control(CommandReader(heard, options.commands_from), reporter)
+    control = Control(CommandReader(heard, asked.commands_from), reporter)
     control.install()
     try:
-        _prepare(run, several=options.several)
+        _prepare(run, several=asked.several)
         # Deferred: torch, transformers and TRL take five seconds, and "loading" should be on the screen by then.
         reporter.enter("loading", "the training libraries")
         with importing():
             from engine.training.worker import work
 
-        following = work(run, reporter, control, resume=options.resume, stage=options.stage, several=options.several)
-        if following is not None and options.several:
+        following = work(run, reporter, control, resume=asked.resume, stage=asked.stage, several=asked.several)
+        if following is not None and asked.several:
             handover.tell_next(run, rank, following, control.reader.offset)
         elif following is not None:
             from engine.training.stages import go_on_with
@@ -71,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
         failure = explained(error, reporter.stage)
         print(f"{failure.code}: {failure}", file=sys.stderr, flush=True)
-        if options.several:
+        if asked.several:
             handover.tell_failure(
                 run,
                 handover.Failure.of(failure, error, rank, reporter.stage, _current_step(), _current_stage(), control),
@@ -85,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say_end(reporter, control, "failed", error=failure)
         return 1
     finally:
-        if options.several and not rank and reporter.ended:
+        if asked.several and not rank and reporter.ended:
             handover.tell_ended(run)
     return 0
 

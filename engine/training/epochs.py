@@ -57,7 +57,7 @@ class EpochMeans:
 
 
 def log_epoch(path: Path, finished: events.EpochFinished, stage: str | None = None) -> None:
-    """Append the line of an epoch: `epoch`, `step`, `avg_loss`, `avg_accuracy`, `learning_rate` and all means.
+    """Append the line of an epoch: `epoch`, `step`, `avg_loss`, `avg_accuracy`, `seconds` and all means.
 
     Of a run in several stages it names the `stage` first.
 

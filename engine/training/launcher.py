@@ -7,7 +7,6 @@ model; torch in it takes some 250 MB of memory.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import faulthandler
 import os
@@ -15,7 +14,6 @@ import signal
 import sys
 import traceback
 import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -29,9 +27,12 @@ from engine.runs.directory import RunDirectory
 from engine.training import handover
 from engine.training.control import CommandReader, Control
 from engine.training.environment import prepare_environment
+from engine.training.options import arguments, parser
 from engine.training.reporter import Quiet, Reporter, redacted
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 _PORT = 29_500
@@ -42,23 +43,18 @@ _FSDP = {
 _DEEPSPEED = {"zero_stage": 2, "offload_optimizer_device": "none", "offload_param_device": "none"}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Start the processes and wait for them. Returns 0 when the end was wanted, 1 when it was a failure."""
-    parser = argparse.ArgumentParser(prog="python -m engine.training.launcher")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--resume", metavar="CHECKPOINT", help="checkpoint folder relative to the run")
-    parser.add_argument("--stage", default="", help="of a run in several, where no checkpoint says it")
-    parser.add_argument("--began", type=float, help="monotonic time at which an earlier image of this process began")
-    parser.add_argument("--commands-from", type=int, default=0, help="byte of commands.jsonl to listen from")
-    parser.add_argument("--machine", type=int, default=0, help="which of several machines this is")
-    options = parser.parse_args(arguments)
-    run = RunDirectory(options.run.resolve())
+    options = parser(LAUNCHER)
+    options.add_argument("--machine", type=int, default=0, help="which of several machines this is")
+    asked = options.parse_args(given)
+    run = RunDirectory(asked.run.resolve())
     os.umask(0o077)
     faulthandler.register(signal.SIGUSR1)
-    reporter = Quiet(run.events) if options.machine else Reporter(run.events)
-    if options.began is not None:
-        reporter.began = options.began
-    control = Control(CommandReader(run.commands, options.commands_from), reporter)
+    reporter = Quiet(run.events) if asked.machine else Reporter(run.events)
+    if asked.began is not None:
+        reporter.began = asked.began
+    control = Control(CommandReader(run.commands, asked.commands_from), reporter)
     terminated = _watch_signals()
     config: RunConfig | None = None
     failure: EngineError | None = None
@@ -67,15 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
         config = resolved.config
         count = settled(config.launch.num_processes)
         reporter.enter("loading", f"the training libraries, in {count} processes")
-        handover.begin(run, anew=not options.machine)
+        handover.begin(run, anew=not asked.machine)
         _set_environment(run, resolved)
-        died = _launch(run, config, options)
+        died = _launch(run, config, asked)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: whatever it is, the run must say so
         failure = _explained(error)
         died = None
     else:
         failure = _why(run, died, count) if died is not None else None
-    if handover.ended(run) or (options.machine and failure is None):
+    if handover.ended(run) or (asked.machine and failure is None):
         return 0
     following = handover.following(run)
     if failure is None and following is not None:
@@ -195,7 +191,7 @@ def _said(run: RunDirectory) -> dict[str, Any]:
     return accelerate_settings(read_file(file)) if file.is_file() else {}
 
 
-def _launch(run: RunDirectory, config: RunConfig, options: argparse.Namespace) -> dict[int, ProcessFailure] | None:
+def _launch(run: RunDirectory, config: RunConfig, asked: Namespace) -> dict[int, ProcessFailure] | None:
     """Start the processes and return those that failed; None when none did."""
     from accelerate.commands.launch import (
         _validate_launch_command,
@@ -205,24 +201,20 @@ def _launch(run: RunDirectory, config: RunConfig, options: argparse.Namespace) -
     )
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    file = run.path / handover.FOLDER / f"accelerate-{options.machine}.yaml"
-    file.write_text(yaml.safe_dump(accelerate_file(run, config, options.machine)), encoding="utf-8")
-    command = ["--config_file", str(file), "-m", WORKER, str(run.path), "--several"]
-    command += ["--commands-from", str(options.commands_from)]
-    if options.resume is not None:
-        command += ["--resume", options.resume]
-    if options.stage:
-        command += ["--stage", options.stage]
-    if options.began is not None:
-        command += ["--began", repr(options.began)]
-    arguments, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(command))
-    arguments.signals_to_handle = "SIGQUIT"  # it would end the processes within 30 s; ours let them save
+    file = run.path / handover.FOLDER / f"accelerate-{asked.machine}.yaml"
+    file.write_text(yaml.safe_dump(accelerate_file(run, config, asked.machine)), encoding="utf-8")
+    own = arguments(
+        run.path, commands_from=asked.commands_from, began=asked.began, resume=asked.resume, stage=asked.stage
+    )
+    command = ["--config_file", str(file), "-m", WORKER, *own, "--several"]
+    launched, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(command))
+    launched.signals_to_handle = "SIGQUIT"  # it would end the processes within 30 s; ours let them save
     try:
         if settled(config.launch.strategy) == "deepspeed":
-            arguments.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
-            deepspeed_launcher(arguments)
+            launched.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+            deepspeed_launcher(launched)
         else:
-            multi_gpu_launcher(arguments)
+            multi_gpu_launcher(launched)
     except ChildFailedError as error:
         return dict(error.failures)
     return None

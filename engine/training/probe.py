@@ -197,7 +197,7 @@ class _Probe:
         from engine.runs.directory import RunDirectory
         from engine.training.control import CommandReader, Control
         from engine.training.method import training_method
-        from engine.training.observed import Observation
+        from engine.training.observation import Observation
         from engine.training.reporter import Reporter
         from engine.training.splits import Split
 

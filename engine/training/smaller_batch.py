@@ -18,6 +18,7 @@ from engine.renaming import replace_file
 from engine.runs import checkpoints
 from engine.runs.directory import RunDirectory
 from engine.training.control import Control
+from engine.training.options import arguments
 from engine.training.reporter import Reporter
 from engine.training.stages import replace_process
 
@@ -103,13 +104,14 @@ def go_on_smaller(
         f"To begin so, set training.{_BATCH}: {batch.per_device_train_batch_size} and training.{_ACCUMULATION}: "
         f"{batch.gradient_accumulation_steps}.",
     )
-    command = [sys.executable, "-P", "-m", worker, str(run.path)]
-    command += ["--commands-from", str(control.reader.offset)]
-    if checkpoint is not None:
-        command += ["--resume", str(checkpoint.path.relative_to(run.path))]
-    elif stage:
-        command += ["--stage", stage]
-    replace_process(command)
+    own = arguments(
+        run.path,
+        commands_from=control.reader.offset,
+        began=reporter.began,
+        resume=str(checkpoint.path.relative_to(run.path)) if checkpoint is not None else None,
+        stage=stage if checkpoint is None else "",
+    )
+    replace_process([sys.executable, "-P", "-m", worker, *own])
 
 
 def _file(run: RunDirectory, stage: str) -> Path:

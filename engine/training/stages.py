@@ -24,6 +24,7 @@ from engine.runs.checkpoints import Checkpoint
 from engine.runs.directory import RunDirectory
 from engine.runs.provenance import Provenance
 from engine.training.control import Control
+from engine.training.options import arguments
 from engine.training.reporter import Reporter
 
 
@@ -159,9 +160,8 @@ def go_on_with(
 
     The number of the process stays, so that its keeper and everybody who watches sees one worker.
     """
-    command = [sys.executable, "-P", "-m", worker, str(run.path), "--stage", stage]
-    command += ["--commands-from", str(control.reader.offset), "--began", repr(reporter.began)]
-    replace_process(command)
+    own = arguments(run.path, commands_from=control.reader.offset, began=reporter.began, stage=stage)
+    replace_process([sys.executable, "-P", "-m", worker, *own])
 
 
 def replace_process(command: list[str]) -> None:

@@ -36,7 +36,8 @@ from engine.training.forgetting import Gauge
 from engine.training.initialising import begin, begins_with
 from engine.training.method import training_method
 from engine.training.monitor import DeviceMonitor
-from engine.training.observed import Observation, ObservedTrainer
+from engine.training.observation import Observation
+from engine.training.observed import ObservedTrainer
 from engine.training.orders import EvaluationCut
 from engine.training.ranks import Ranks
 from engine.training.reading import held_out, read_role, read_split, refuse_wasted, warn_of_changed_files

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine import events
@@ -29,7 +32,7 @@ from engine.spec import local_model
 from engine.training.control import CommandReader, Control
 from engine.training.reporter import Reporter
 from engine.workspace import Workspace
-from tests.conftest import read_records, wait_for
+from tests.conftest import PATIENCE_SECONDS, read_records, wait_for
 from tests.engine.training.conftest import PLACES, rows, write_rows
 
 PAIRS = [
@@ -267,3 +270,24 @@ def test_one_worker_process_goes_on_with_the_next_stage(
     assert said(run, events.RunEnded)[-1].outcome == "finished", run.log.read_text()[-2000:]
     assert len(said(run, events.KeeperStarted)) == 1
     assert weights(run.final) == weights(finished.final)
+
+
+BECOMES = """
+import os, subprocess, sys
+from engine.training.stages import replace_process
+child = subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"],
+                         stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+replace_process([sys.executable, "-c", "import os, signal\\nprint(os.getpid(), signal.pthread_sigmask(0, []))"])
+"""
+
+
+def test_a_process_that_is_replaced_keeps_its_number_and_leaves_no_child() -> None:
+    started = subprocess.Popen([sys.executable, "-c", BECOMES], stdout=subprocess.PIPE, text=True)
+    said, _ = started.communicate(timeout=PATIENCE_SECONDS)
+    child, after = said.splitlines()
+    assert started.returncode == 0
+    assert not psutil.pid_exists(int(child))
+    assert after.startswith(f"{started.pid} ")
+    assert "SIGTERM" in after  # waits until the new program hears it
