@@ -14,9 +14,11 @@ import yaml
 from engine import events
 from engine.config.load import loads
 from engine.launch.prepare import new_run
+from engine.launch.several import LAUNCHER
 from engine.runs.directory import RunDirectory
 from engine.training import handover, launcher, stages
 from engine.training.handover import Failure
+from engine.training.options import parser
 from engine.workspace import Workspace
 from tests.conftest import read_records
 
@@ -112,15 +114,17 @@ def test_an_end_that_was_told_is_not_told_again(run: RunDirectory, launch: Launc
 def test_the_next_stage_has_a_launcher_of_its_own(run: RunDirectory, launch: Launch) -> None:
     command = launch(None, lambda run: handover.tell_next(run, 0, "preferred", 120))
     assert command is not None
-    assert command[3:7] == ["engine.training.launcher", str(run.path), "--stage", "preferred"]
-    assert command[command.index("--commands-from") + 1] == "120"
+    assert command[3] == LAUNCHER
+    asked = parser(LAUNCHER).parse_args(command[4:])
+    assert (asked.run, asked.stage, asked.resume, asked.commands_from) == (run.path, "preferred", None, 120)
+    assert asked.began is not None  # the time of the run goes on
 
 
 def test_memory_that_ran_out_in_any_process_makes_the_batch_of_all_smaller(run: RunDirectory, launch: Launch) -> None:
     command = launch({1: Died(1)}, told(replace(FAILED, code="out-of-memory", commands_from=80)))
     assert command is not None
-    assert command[3] == "engine.training.launcher"
-    assert command[command.index("--commands-from") + 1] == "80"
+    assert command[3] == LAUNCHER
+    assert parser(LAUNCHER).parse_args(command[4:]).commands_from == 80
     warned = [record.event for record in read_records(run) if isinstance(record.event, events.Warned)]
     assert "a step still learns from 8 rows" in warned[0].message
 
