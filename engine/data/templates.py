@@ -8,17 +8,19 @@ is stopped.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from engine.data import template_sizes
 from engine.errors import DataError, NotFound
 from engine.workspace import ModelReference
 
@@ -30,8 +32,10 @@ RENDER_SECONDS = 5.0
 MAX_RENDERED = 128 << 20
 """Characters a template may write: twice the longest line. One that multiplies a text takes gigabytes in a single step,
 which no timer interrupts."""
-_WIDENING = ("center", "ljust", "rjust", "zfill", "expandtabs")
-"""Methods of texts that take a width."""
+TEMPLATE_FAILS: Final = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What a template may end with besides jinja2's own errors: it is a program."""
 _TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MARKS = re.compile(r"<\|[^|<>\s'\"]{1,40}\|>|\[/?[A-Z_]{2,24}\]|</?[a-z]+_of_[a-z]+>|<</?SYS>>|</?s>")
 """How templates write the turns' marks, whether or not the tokenizer has tokens of their own for them."""
@@ -116,15 +120,7 @@ class ChatTemplate:
                 f"The chat template did not end within {self.render_seconds:g} s on one row, and was stopped.",
                 remedy="Use the template of the model's publisher, or set model.chat_template to one that ends.",
             ) from None
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            ValueError,
-            KeyError,
-            OverflowError,
-            MemoryError,
-            RecursionError,
-        ) as error:
+        except (jinja2.TemplateError, *TEMPLATE_FAILS) as error:
             raise _refused((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
         if len(rendered) > MAX_RENDERED:
             raise _refused(f"it writes {len(rendered):,} characters")
@@ -382,32 +378,49 @@ def _compile(source: str) -> Any:
     class Sandbox(ImmutableSandboxedEnvironment):
         """Refuses the steps that make a huge text of a small one. Unlike others, those are not done when compiling."""
 
-        intercepted_binops = frozenset({"*", "**"})
+        intercepted_binops = frozenset({"*", "**", "%"})
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if _size_of(operator, left, right) > MAX_RENDERED:
-                raise jinja2.exceptions.SecurityError(f"{operator} makes something too large")
+            bounded(operator, template_sizes.of_operation(operator, left, right))
             return super().call_binop(context, operator, left, right)
 
         def call(self, __context: Any, __obj: Any, *arguments: Any, **named: Any) -> Any:
-            widens = isinstance(getattr(__obj, "__self__", None), str) and __obj.__name__ in _WIDENING
-            if widens and any(isinstance(one, int) and one > MAX_RENDERED for one in (*arguments, *named.values())):
-                raise jinja2.exceptions.SecurityError(f"{__obj.__name__} makes something too large")
+            if isinstance(getattr(__obj, "__self__", None), str):
+                bounded(__obj.__name__, template_sizes.of_call(__obj.__name__, arguments, named))
             return super().call(__context, __obj, *arguments, **named)
 
+        def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+            made = super().wrap_str_format(value)
+            if made is None:
+                return None
+
+            def measured(*given: Any, **named: Any) -> str:
+                bounded("format", template_sizes.of_braces(value.__self__, [*given, *named.values()]))
+                return made(*given, **named)
+
+            return measured
+
+    def bounded(name: str, size: int) -> None:
+        if size > MAX_RENDERED:
+            raise jinja2.exceptions.SecurityError(f"{name} makes something too large")
+
+    def widening(name: str, made: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(made)  # jinja2's own marks on it, too
+        def filtered(*given: Any, **named: Any) -> Any:
+            bounded(name, template_sizes.of_widths([*given, *named.values()]))
+            return made(*given, **named)
+
+        return filtered
+
+    def formatted(value: Any, *given: Any, **named: Any) -> str:
+        bounded("format", template_sizes.of_percent(str(value), [*given, *named.values()]))
+        return jinja2.filters.do_format(value, *given, **named)
+
     environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    environment.filters["tojson"] = tojson
+    for name in template_sizes.WIDENING_FILTERS:
+        environment.filters[name] = widening(name, environment.filters[name])
+    environment.filters |= {"format": formatted, "tojson": tojson}
     environment.globals.update(
         raise_exception=raise_exception, strftime_now=strftime_now, namespace=Namespace, dict=dict
     )
     return environment.from_string(source)
-
-
-def _size_of(operator: str, left: Any, right: Any) -> int:
-    """Return how much a multiplication makes: characters or items of what is repeated, bits of a power."""
-    if operator == "**":
-        return left.bit_length() * right if isinstance(left, int) and isinstance(right, int) and right > 0 else 0
-    for what, times in ((left, right), (right, left)):
-        if isinstance(what, (str, list, tuple)) and isinstance(times, int):
-            return len(what) * times
-    return 0

@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from engine.data.preparing import dataset_of
 from engine.data.rows import Problem, Row
+from engine.data.templates import TEMPLATE_FAILS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +41,7 @@ def leave_out_refused(split: Split, tokenizer: Any) -> None:
                 if row.rejected:
                     tokenizer.apply_chat_template([*row.prompt, *row.rejected], tokenize=False)
             kept.append(row)
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        except (TemplateError, *TEMPLATE_FAILS) as error:
             split.problems.append(Problem(row.path, row.line, f"the chat template refuses it: {error}", False))
     split.rows = kept
 

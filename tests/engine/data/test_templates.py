@@ -105,13 +105,35 @@ def test_one_of_many_that_loops_for_ever_is_stopped_and_the_others_are_not(tmp_p
 
 @pytest.mark.parametrize(
     "huge",
-    ["{{ 'a' * 3000000000 }}", "{{ 3000000000 * 'a' }}", "{{ 2 ** 99999999999 }}", "{{ 'a'.ljust(3000000000) }}"],
+    [
+        "{{ 'a' * 3000000000 }}",
+        "{{ 3000000000 * 'a' }}",
+        "{{ 2 ** 99999999999 }}",
+        "{{ 'a'.ljust(3000000000) }}",
+        "{{ 'a'|center(3000000000) }}",
+        "{{ '%3000000000d'|format(1) }}",
+        "{{ '%*d' % (3000000000, 1) }}",
+        "{{ '%.3000000000f' % 1 }}",
+        "{{ '{:>3000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 3000000000) }}",
+        "{{ '{x:{w}}'.format_map({'w': '3000000000', 'x': 1}) }}",
+        "{{ [1]|batch(3000000000, 0)|list }}",
+    ],
 )
 def test_a_text_of_gigabytes_is_refused_before_it_is_made(huge: str, tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path / "model", FAMILIES[0])
     with pytest.raises(TemplateRefuses, match="makes something too large"):
         load_template(folder, override=huge).render(CHAT)
     assert load_template(folder, override="{{ '-' * 3 }}{{ 2 * 3 }}{{ 'a'.ljust(3) }}").render(CHAT) == "---6a  "
+    # A large number that is written is no width.
+    said = "{{ '%s' % 3000000000 }} {{ '%d, %s'|format(3000000000, '9999999999') }} {{ '{}'.format(3000000000) }}"
+    assert load_template(folder, override=said).render(CHAT) == "3000000000 3000000000, 9999999999 3000000000"
+
+
+@pytest.mark.parametrize("fails", ["{{ 1 / 0 }}", "{{ '{w}'.format() }}", "{{ '{}'.format() }}", "{{ 5|random }}"])
+def test_what_a_template_ends_with_is_a_refusal(fails: str, tmp_path: Path) -> None:
+    with pytest.raises(TemplateRefuses):
+        load_template(write_tokenizer(tmp_path / "model", FAMILIES[0]), override=fails).render(CHAT)
 
 
 def test_what_a_template_may_write_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
