@@ -236,6 +236,16 @@ class RunState:
         self.last_step_time = time
 
 
+_ASKED = {
+    "Pause": "Pause",
+    "Unpause": "Go on",
+    "SaveCheckpoint": "Save now",
+    "SetLearningRate": "Learning rate",
+    "SetEarlyStopping": "Early stopping",
+    "Stop": "Stop",
+}
+"""A command -> what its key is called."""
+
 _OF_AN_EPOCH = {"loss": "loss", "rewards/accuracies": "accuracy", "retain_loss": "retain", "unlearn_loss": "unlearn"}
 """Means of an epoch that a line of the log has."""
 
@@ -303,8 +313,10 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.CheckpointSkipped():
             return "warning", f"Passed over {event.path}: {event.reason}"
         case events.CommandConfirmed():
-            what = "done" if event.accepted else "refused"
-            return "info" if event.accepted else "warning", f"{event.command} {what}: {event.detail}"
+            what = _ASKED.get(event.command, event.command)
+            if event.accepted:
+                return "info", f"{what}: {event.detail}"
+            return "warning", f"{what} refused: {event.detail}"
         case events.StageBegun():
             origin = f", from {event.begins_with}" if event.begins_with else ""
             compared = f", compared with {event.reference}" if event.reference else ""

@@ -66,7 +66,7 @@ class Needs:
             said += f": {_size(left)} would be left" if left >= 0 else f": {_size(-left)} too little"
         if self.runs:
             verb = "is" if len(self.runs) == 1 else "are"
-            said += f". {' and '.join(self.runs)} {verb} training there and may need more than they use now"
+            said += f". {' and '.join(self.runs)} {verb} training there and may need more than now"
         return said + "."
 
 

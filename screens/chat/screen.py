@@ -32,7 +32,7 @@ from engine.workspace import Workspace
 from screens.chat.column import Column
 from screens.chat.composer import Composer
 from screens.chat.heads import Heads, PathLine
-from screens.chat.talk import VIEWS, Coming, Talk
+from screens.chat.talk import VIEWED, VIEWS, Coming, Talk
 from tui.console_screen import ConsoleScreen
 from tui.display import plain
 from tui.messages import CopyText
@@ -526,6 +526,8 @@ class ChatScreen(ConsoleScreen):
         """Look at the answers in the next way."""
         self.talk.view = VIEWS[(VIEWS.index(self.talk.view) + 1) % len(VIEWS)]
         self.show_talk()
+        # Two plain sentences look the same in all three.
+        self.sub_title = VIEWED[self.talk.view]
 
     def action_vote(self, verdict: str) -> None:
         """Say which answer is better; names are shown then."""

@@ -15,6 +15,12 @@ from tui.display import StreamCleaner
 
 View: TypeAlias = Literal["markdown", "raw", "differences"]
 VIEWS: tuple[View, ...] = ("markdown", "raw", "differences")
+VIEWED: dict[View, str] = {
+    "markdown": "",
+    "raw": "raw text",
+    "differences": "words that differ are marked",
+}
+"""What the title says of a view."""
 CHARACTERS = 200_000
 """Of an answer, drawn at most: 50,000 tokens."""
 LETTERS: dict[Side, str] = {"left": "A", "right": "B"}

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Rows = list[list[Piece]]
 _VALUE = 14
 """Cells of a figure."""
-_LABEL = 18
-"""Cells of what a figure is called."""
+_LABEL = 20
+"""Cells of what a figure is called: `tokens_per_second` stays whole."""
 _MANY = 120
 """Width from which two answers stand beside each other."""
 
@@ -147,7 +147,7 @@ def _figure_row(one: Figure, value: int) -> list[Piece]:
 
 def _other_row(one: Figure, value: int) -> list[Piece]:
     """Return a figure that has no column: in as many digits as it needs."""
-    row: list[Piece] = [(f"{truncate(plain(one.name, limit=60), _LABEL - 2):<{_LABEL}}", "m")]
+    row: list[Piece] = [(f"{truncate(title(one.name), _LABEL - 2):<{_LABEL}}", "m")]
     for side, amount in (("left", one.left), ("right", one.right)):
         text = truncate(format_value(amount) if amount is not None else "-", value)
         row.append((f"{text:>{value}}", "g" if one.better == side else "m"))

@@ -151,6 +151,8 @@ def title(name: str) -> str:
             if key not in ("accuracy", "margin"):
                 return kind.title
             return key if name.startswith("eval_") else f"train {key}"
+    if name.startswith("eval_") and name.endswith("_mean_token_accuracy"):
+        return f"{plain(name.removeprefix('eval_').removesuffix('_mean_token_accuracy'), limit=30)} accuracy"
     return plain(name, limit=40)
 
 

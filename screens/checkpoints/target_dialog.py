@@ -194,9 +194,11 @@ class TargetDialog(Steady, ModalScreen["Answer | None"]):
         self.action_tick()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What is written into the name is no key."""
+        """Keys are what is written into the name, Enter behind it included; without a list there is no cursor."""
         del parameters
-        return not (action in ("tick", "cursor") and isinstance(self.focused, Input))
+        if isinstance(self.focused, Input):
+            return action not in ("tick", "cursor", "begin")
+        return bool(self._ticks) or action not in ("tick", "cursor")
 
     def action_cursor(self, rows: int) -> None:
         """Move the cursor."""
@@ -217,6 +219,7 @@ class TargetDialog(Steady, ModalScreen["Answer | None"]):
         self._list()
         self._ask()
 
+    @on(Input.Submitted)
     def action_begin(self) -> None:
         """Close with what was chosen, once it is known that it can be done."""
         if self._needs is not None and not self._needs.problem:

@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from tui.display import cell_len, content, plain
 from tui.steady import Steady
+from tui.widgets.narrowing import narrowed
 from tui.widgets.text_rows import as_content, wrapped
 
 _LISTED = 300
@@ -48,7 +49,7 @@ class Picker(Steady, ModalScreen["str | None"]):
     HELP = "Typing shortens the list. Nothing happens until you choose; Esc leaves everything as it is."
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "Choose", id="picker.choose", priority=True),
+        Binding("enter", "choose", "Choose", id="picker.choose"),
         Binding("escape", "leave", "Cancel", id="picker.cancel"),
         Binding("down,ctrl+n", "cursor(1)", "Down", show=False, id="picker.down"),
         Binding("up", "cursor(-1)", "Up", show=False, id="picker.up"),
@@ -115,8 +116,7 @@ class Picker(Steady, ModalScreen["str | None"]):
         self._list("" if event.value == self._written else event.value, None)
 
     def _list(self, query: str, select: str | None) -> None:
-        words = query.lower().split()
-        found = [a for a in self._answers if all(word in f"{a.label} {a.about}".lower() for word in words)]
+        found = narrowed(self._answers, query, lambda answer: answer.label, lambda answer: answer.about)
         self._shown = found[:_LISTED]
         width = min(_LONGEST_LABEL, max((cell_len(plain(answer.label)) for answer in self._shown), default=0))
         options = self.query_one(OptionList)
@@ -137,6 +137,7 @@ class Picker(Steady, ModalScreen["str | None"]):
         note.update(content(said))
         note.display = bool(said)
 
+    @on(Input.Submitted)
     def action_choose(self) -> None:
         """Close with the answer, or with what was typed."""
         at = self.query_one(OptionList).highlighted

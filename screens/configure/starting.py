@@ -46,7 +46,7 @@ class Preflight(Steady, ModalScreen["str | None"]):
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", id="preflight.leave", tooltip="Back to the form; nothing is started"),
-        Binding("enter", "start", "Start", id="preflight.start", priority=True, tooltip="Start the run"),
+        Binding("enter", "start", "Start", id="preflight.start", tooltip="Start the run"),
         Binding("down", "scroll(1)", "Down", show=False, id="preflight.down"),
         Binding("up", "scroll(-1)", "Up", show=False, id="preflight.up"),
         Binding("pagedown", "scroll(8)", "Page down", show=False, id="preflight.page-down"),
@@ -180,6 +180,7 @@ class Preflight(Steady, ModalScreen["str | None"]):
         self._problem = ""
         self.query_one("#verdict", Static).update(self._verdict())
 
+    @on(Input.Submitted)
     def action_start(self) -> None:
         """Close with the name."""
         if not self.ready:

@@ -32,14 +32,17 @@ def reading_pieces(book: Book) -> tuple[list[list[Piece]], list[Piece]]:
     """Return how a file is read, in groups with the most important first, and how large it is."""
     recognised = book.recognised
     groups: list[list[Piece]] = []
-    if recognised is None or recognised.shape == "unknown":
+    try:
+        used_bytes = book.path.stat().st_size
+        size = size_text(used_bytes)
+    except OSError:
+        used_bytes, size = -1, "gone"
+    if not used_bytes:
+        groups.append([("! the file is empty", "w")])
+    elif recognised is None or recognised.shape == "unknown":
         groups.append([("! no shape is recognised", "w"), ("  c", "k"), (" names the columns", "m")])
     else:
         groups += _shape_pieces(recognised)
-    try:
-        size = size_text(book.path.stat().st_size)
-    except OSError:
-        size = "gone"
     suffixes = [suffix.lower() for suffix in book.path.suffixes]
     packed = [suffix[1:] for suffix in suffixes if suffix in (".gz", ".zst")]
     form = " ".join([FORMATS.get(next((s for s in reversed(suffixes) if s in FORMATS), ""), ""), *packed]).strip()

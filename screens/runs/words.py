@@ -11,7 +11,7 @@ from screens.runs.columns import percent, when
 from tui.display import plain
 from tui.widgets.cells import Cells, Piece, cut, fitted, length
 from tui.widgets.chart.glyphs import GlyphSet
-from tui.widgets.words import SIGNS, time_left
+from tui.widgets.words import SIGNS, number_of, time_left
 
 
 def tally(summaries: Collection[RunSummary], listed: int | None = None) -> str:
@@ -50,7 +50,7 @@ def in_a_line(
     active = sum(summary.active for summary in summaries)
     first = next((summary for summary in summaries if summary.state == "running"), summaries[0])
     sign, ascii_sign, style = SIGNS[first.state]
-    running = [(f"{active} at work" if active else f"{len(summaries):,} runs, none at work", "v")]
+    running = [(f"{active} at work" if active else f"{number_of(len(summaries), 'run')}, none at work", "v")]
     name = [(f"{ascii_sign if glyphs == 'ascii' else sign} ", style), (plain(first.name, limit=80), " ")]
     told: list[list[Piece]] = [[*name, (f" {percent(first)}", "v")]] if percent(first) else [name]
     if first.state == "running" and first.eta_seconds is not None:

@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from tui.display import cell_len, content, plain, truncate
 from tui.steady import Steady
+from tui.widgets.narrowing import narrowed
 
 _WIDTH = 84
 
@@ -118,8 +119,7 @@ class Chooser(Steady, ModalScreen["str | None"]):
         self._list("")
 
     def _list(self, query: str) -> None:
-        words = query.lower().split()
-        self._listed = [one for one in self._choices if all(word in f"{one.name} {one.note}".lower() for word in words)]
+        self._listed = narrowed(self._choices, query, lambda one: one.name, lambda one: one.note)
         options = self.query_one(OptionList)
         options.clear_options()
         room = min(_WIDTH, int(self.app.size.width * 0.96)) - 6
@@ -150,7 +150,9 @@ class Chooser(Steady, ModalScreen["str | None"]):
             self.dismiss(listed)
         else:
             problem = self._problem_of(text) if self._problem_of is not None and text else None
-            self.query_one(".problem", Static).update(content(problem or "There is nothing like that in the list."))
+            if problem is None:
+                problem = "There is nothing like that in the list." if self._choices else "Nothing is written yet."
+            self.query_one(".problem", Static).update(content(problem))
             self.query_one("#box").add_class("-refused")
 
     @on(OptionList.OptionSelected)
@@ -170,7 +172,9 @@ class Chooser(Steady, ModalScreen["str | None"]):
 
 
 def _drawn(choice: Choice, room: int) -> Content:
-    note = plain(choice.note, limit=80)
-    name = truncate(plain(choice.name, limit=400), max(8, room - cell_len(note) - 2), keep="end")
+    note, name = plain(choice.note, limit=80), plain(choice.name, limit=400)
+    beside = room - cell_len(note) - 2
+    # A sentence that leaves the name less than half a row goes on below it.
+    name = truncate(name, beside if beside >= min(room // 2, cell_len(name)) else room, keep="end")
     gap = " " * max(2, room - cell_len(name) - cell_len(note))
     return Content.assemble(name, gap if note else "", Content.styled(note, "$foreground-muted") if note else "")

@@ -47,7 +47,7 @@ class Form(Steady, ModalScreen["list[dict[str, str]] | None"]):
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="form.cancel", priority=True),
-        Binding("enter,ctrl+s", "take", "Take them", id="form.take", priority=True),
+        Binding("enter,ctrl+s", "take", "Take them", id="form.take"),
         Binding("down", "app.focus_next", "Down", show=False, id="form.down", priority=True),
         Binding("up", "app.focus_previous", "Up", show=False, id="form.up", priority=True),
         Binding("ctrl+t", "preset", "Next preset", id="form.preset", priority=True),
@@ -144,6 +144,7 @@ class Form(Steady, ModalScreen["list[dict[str, str]] | None"]):
                     self.query_one(f"#{name}-{number}", Input).value = value
             self.query_one(".presets", Static).update(content(f"{preset.name}. {self._about_presets()}"))
 
+    @on(Input.Submitted)
     def action_take(self) -> None:
         """Close with what stands in the form, unless something of it cannot be taken."""
         for number, column in enumerate(self.values):

@@ -16,6 +16,11 @@ from textual.widgets import Static
 
 from tui.display import cell_len, content, plain
 from tui.steady import Steady
+from tui.widgets.key_line import active_bindings
+from tui.widgets.text_rows import as_content, wrapped
+
+_WIDTH = 76
+"""Cells, where the screen has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class HelpGroup:
 def help_groups(screen: Screen[object]) -> list[HelpGroup]:
     """Return the keys that work on `screen` now: its own, those of the focused widget, those of everywhere."""
     by_owner: dict[str, dict[tuple[int, str], KeyHelp]] = {"screen": {}, "focused": {}, "everywhere": {}}
-    for active in screen.active_bindings.values():
+    for active in active_bindings(screen):
         binding = active.binding
         label = (binding.tooltip and binding.description) or binding.description or binding.tooltip
         if not label or binding.system:
@@ -125,10 +130,15 @@ class Help(Steady, ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "Help"
             box.border_subtitle = "Esc closes"
-            yield Static(self._drawn())
+            yield Static()
+
+    def on_resize(self) -> None:
+        self.query_one(Static).update(self._drawn())
 
     def _drawn(self) -> Content:
         lines: list[Content] = []
+        # Border, padding and the scroll bar take seven cells.
+        room = max(16, min(_WIDTH, self.app.size.width) - 7)
         for group in self.groups:
             lines.append(content(group.title, "bold $text-primary"))
             if group.about:
@@ -144,7 +154,9 @@ class Help(Steady, ModalScreen[None]):
                     )
                 )
                 if entry.explanation:
-                    lines.append(Content.assemble(" " * (width + 4), content(entry.explanation, "$foreground-muted")))
+                    indent = width + 4
+                    told = [(" " * indent, ""), (entry.explanation, "$foreground-muted")]
+                    lines.append(as_content(wrapped(told, room, indent)))
             lines.append(Content())
         return Content("\n").join(lines[:-1])
 

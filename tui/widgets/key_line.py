@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding
+from textual.binding import ActiveBinding, Binding
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
@@ -31,12 +31,29 @@ class KeyHint:
     enabled: bool
 
 
+_CHARACTERS = {"slash": "/", "plus": "+", "minus": "-"}
+"""Keys that Textual cannot turn back into the character they type: it lists them where a field takes them as text."""
+
+
+def active_bindings(screen: Screen[object]) -> list[ActiveBinding]:
+    """Return what keys do now, nearest to the focus first, without those that the field in focus takes as text."""
+    focused = screen.focused
+    return [
+        active
+        for key, active in screen.active_bindings.items()
+        if focused is None
+        or active.node is focused
+        or key not in _CHARACTERS
+        or not focused.check_consume_key(key, _CHARACTERS[key])
+    ]
+
+
 def key_hints(screen: Screen[object]) -> list[KeyHint]:
     """Return the shown bindings of `screen`, nearest to the focus first; the keys of a group are one entry."""
     hints: list[KeyHint] = []
     seen: set[tuple[int, str]] = set()
     groups: dict[Binding.Group, int] = {}
-    for active in screen.active_bindings.values():
+    for active in active_bindings(screen):
         binding = active.binding
         if not binding.show or (id(active.node), binding.action) in seen:
             continue

@@ -28,7 +28,7 @@ class TextDialog(Steady, ModalScreen["str | None"]):
     HELP = "Write. Ctrl+S takes it, Esc leaves everything as it is."
     AUTO_FOCUS = "TextArea"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "take", "Take it", id="text.take", priority=True),
+        Binding("ctrl+s", "take", "Take it", id="text.take"),
         Binding("escape", "leave", "Cancel", id="text.cancel", priority=True),
     ]
     DEFAULT_CSS = """

@@ -14,7 +14,7 @@ from engine.events import BehaviourMeasured, RunCreated, to_json
 from engine.export.parity import forms_in
 from engine.journal import Journal
 from engine.runs.directory import create_run
-from screens.checkpoints.facts import facts, texts
+from screens.checkpoints.facts import facts, texts, title
 from screens.checkpoints.reading import Details, File, read_details
 from screens.checkpoints.rows import Row, rows
 from tests.screens.checkpoints.shelf import a_checkpoint, a_family, an_entry
@@ -54,6 +54,11 @@ def told(row: Row, details: Details | None = None, width: int = 90) -> str:
 
 def test_the_best_says_by_what() -> None:
     assert "★ Best of its run by valid." in told(row_of("voice-1@best"))
+
+
+def test_figures_of_a_split_are_called_by_its_name() -> None:
+    assert title("eval_retain_mean_token_accuracy") == "retain accuracy"
+    assert title("eval_mean_token_accuracy") == "accuracy"
 
 
 def test_what_is_damaged_says_so_first() -> None:

@@ -89,7 +89,7 @@ async def test_nothing_is_proven_when_one_leaves_and_nothing_ticked_is_said(monk
         await settled(pilot)
         await pilot.press("V")
         await until_seen(pilot, "it is merged for the proof")
-        await pilot.press("escape")
+        await pilot.press("j", "k", "space", "escape")
         await until(pilot, lambda: app.screen is shelf(app), "the list")
     assert not app.jobs.running
     assert not app.failures

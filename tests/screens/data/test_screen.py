@@ -116,6 +116,15 @@ async def test_a_bad_file_is_a_sentence_and_the_screen_lives_on(tmp_path: Path, 
         assert failure(app) == ""
 
 
+async def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    app = console(tmp_path, empty)
+    async with app.run_test(size=SIZE) as pilot:
+        await until_seen(pilot, "the file is empty")
+        assert "names the columns" not in seen(app)
+
+
 async def test_a_file_that_vanishes_is_said_once_it_is_looked_at_again(tmp_path: Path) -> None:
     path = questions(tmp_path, 3000)
     app = console(tmp_path, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import events
-from engine.commands import Pause, SaveCheckpoint, SetEarlyStopping, SetLearningRate, Stop, Unpause
+from engine.commands import Command, Pause, SaveCheckpoint, SetEarlyStopping, SetLearningRate, Stop, Unpause
 from engine.runs.liveness import Life
 from screens.live.controls import (
     SHOWN_SECONDS,
@@ -20,7 +20,7 @@ from screens.live.controls import (
 )
 from tests.screens.live import states
 from tests.screens.live.states import Story
-from tui.state import RunState
+from tui.state import RunState, sentence
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,15 @@ def test_an_answer_stays_for_a_while_and_a_command_until_it_is_answered() -> Non
     assert still_of_interest(asked, story.state, later) == asked
     assert asked[0].answer is not None
     assert still_of_interest(asked, story.state, later + SHOWN_SECONDS) == []
+
+
+@pytest.mark.parametrize("command", [Pause(), Unpause(), SaveCheckpoint()])
+def test_the_log_calls_a_command_what_its_key_is_called(command: Command) -> None:
+    name = type(command).__name__
+    said = sentence(events.CommandConfirmed("1", name, True, "at step 10", "worker"))
+    assert said == ("info", f"{in_words(command)}: at step 10")
+    said = sentence(events.CommandConfirmed("1", name, False, "it is over", "worker"))
+    assert said == ("warning", f"{in_words(command)} refused: it is over")
 
 
 def test_a_command_that_the_run_did_not_live_to_answer_is_forgotten() -> None:

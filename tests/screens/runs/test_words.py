@@ -33,7 +33,7 @@ def test_runs_are_counted_by_what_they_do(runs: list[RunSummary], listed: int | 
         pytest.param([a_run()], 40, 10, ["1 at work", "● sft-tiny-3 62%  1m10s left  loss 0.354"], id="two rows"),
         pytest.param([a_run()], 40, 1, ["1 at work  ● sft-tiny-3 62%  1m10s left"], id="a single row"),
         pytest.param([a_run("a", "died", last_said=NOW - 7200)], 60, 3,
-                     ["1 runs, none at work  ✗ a 62%  2 h ago  loss 0.354"], id="none at work"),
+                     ["1 run, none at work  ✗ a 62%  2 h ago  loss 0.354"], id="none at work"),
     ],
 )  # fmt: skip
 def test_the_whole_workspace_fits_into_a_line(

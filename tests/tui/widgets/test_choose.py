@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.app import App
+from textual.widgets import OptionList, Static
 
 from tests.screens.data.files import NASTY
 from tui.widgets.choose import Choice, Chooser
@@ -57,3 +58,27 @@ async def test_a_problem_is_said_and_gone_with_the_next_letter() -> None:
         await pilot.press("z")
         await pilot.pause()
         assert not dialog.query_one(".problem").display
+
+
+async def test_where_there_is_no_list_none_is_spoken_of() -> None:
+    app: App[None] = App()
+    async with app.run_test(size=(80, 24)) as pilot:
+        dialog = Chooser("How?", [], problem_of=problem_of, placeholder="prompt=question")
+        await app.push_screen(dialog)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert str(dialog.query_one(".problem", Static).render()) == "Nothing is written yet."
+
+
+async def test_a_name_stays_whole_where_its_note_has_no_room() -> None:
+    app: App[None] = App()
+    async with app.run_test(size=(40, 16)) as pilot:
+        listed = [Choice("e", "e  Export to GGUF", "For llama.cpp and LM Studio"), Choice("p", "p" * 60, "226.2 kB")]
+        dialog = Chooser("What?", listed)
+        await app.push_screen(dialog)
+        await pilot.pause()
+        options = dialog.query_one(OptionList)
+        first, second = (str(options.get_option_at_index(at).prompt) for at in range(2))
+        assert first.split() == ["e", "Export", "to", "GGUF", "For", "llama.cpp", "and", "LM", "Studio"]
+        assert second.startswith("…p")
+        assert second.endswith("p  226.2 kB")

@@ -20,6 +20,7 @@ class Keys(App[None]):
         Binding("plus", "zoom(2)", "In", key_display="+", group=ZOOM),
         Binding("minus", "zoom(1)", "Out", key_display="-", group=ZOOM),
         Binding("j,down", "down", "Down"),
+        Binding("slash", "search", "Search", key_display="/"),
         Binding("z", "hidden", "Hidden", show=False),
         Binding("question_mark", "help", "Help"),
     ]
@@ -46,7 +47,7 @@ async def test_keys_of_a_group_are_one_entry_and_names_are_literal() -> None:
     async with app.run_test() as pilot:
         app.screen.set_focus(None)
         await pilot.pause()
-        assert text(app) == " s Stop [/s]  +- Zoom  j Down  ? Help "
+        assert text(app) == " s Stop [/s]  +- Zoom  j Down  / Search  ? Help "
 
 
 async def test_letters_that_a_field_takes_are_not_offered() -> None:
@@ -55,6 +56,8 @@ async def test_letters_that_a_field_takes_are_not_offered() -> None:
         app.query_one(Input).focus()
         await pilot.pause()
         assert "Stop" not in text(app)
+        assert "Search" not in text(app)
+        assert "Zoom" not in text(app)
 
 
 async def test_a_click_presses_the_key_and_a_key_that_is_off_does_nothing() -> None:

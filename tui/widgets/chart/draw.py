@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 
+from tui.display import plain, truncate
 from tui.widgets.chart.frame import Frame, Row
 from tui.widgets.chart.glyphs import GLYPHS
 from tui.widgets.chart.labels import readout_row, title_row, x_rows, y_scale
@@ -139,7 +140,8 @@ def _draw(plot: Plot, memory: Memory, layout: _Layout) -> Drawing:
         rows.append(row)
     _put_bounds(plot, geometry, rows[layout.title :], layout)
     if scale is None:
-        message = clean(plot.empty)
+        ellipsis = "." if plot.glyphs == "ascii" else "…"
+        message = truncate(plain(plot.empty, limit=200), layout.cells, ellipsis=ellipsis)
         x = layout.left + max(0, (layout.cells - cell_len(message)) // 2)
         rows[layout.title + (layout.rows - 1) // 2].put(x, message, "i")
     rows += x_rows(plot, traces, geometry, crosshair, bool(layout.line), bool(layout.ticks), layout.width, glyphs)

@@ -180,6 +180,13 @@ def test_an_empty_chart_says_so_and_shows_its_axes() -> None:
     assert "5k" in text
 
 
+def test_what_stands_in_an_empty_chart_has_the_whole_width_and_is_cut_with_a_mark() -> None:
+    said = "evaluating 450 held-out questions, before training"
+    plot = Plot("loss", [Rows("train")], empty=said)
+    assert said in shown(plot, 80).frame.plain()
+    assert "evaluating 450 held-out …" in shown(plot, 30).frame.plain()
+
+
 def test_the_crosshair_reads_every_curve() -> None:
     plot = loss_plot()
     plot.x = XView(crosshair=1000)
