@@ -48,6 +48,12 @@ class InvalidName(UsageError):
     code = "invalid-name"
 
 
+class TargetExists(UsageError):
+    """Something is there already, and was not to be replaced."""
+
+    code = "target-exists"
+
+
 class NotFound(EngineError):
     """A file, folder, run, checkpoint or model that was named is not there."""
 

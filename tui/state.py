@@ -218,7 +218,7 @@ class RunState:
                     del self.confirmed[next(iter(self.confirmed))]
             case _:
                 pass
-        line = sentence(event)
+        line = sentence(event, killed=self.lifecycle.killed)
         if line is not None:
             self.log.append(LogLine(time, *line))
 
@@ -255,8 +255,13 @@ def stage_name(stage: events.StageBegun) -> str:
     return stage.name if stage.name == stage.method else f"{stage.name} ({stage.method})"
 
 
-def sentence(event: Event) -> tuple[Level, str] | None:
-    """Return what a log shows of an event; None for those that come too often to be read."""
+def sentence(event: Event, *, killed: bool = False) -> tuple[Level, str] | None:
+    """Return what a log shows of an event; None for those that come too often to be read.
+
+    Args:
+        event: What happened.
+        killed: Whether the keeper had ended the worker by then because it did not obey (`Lifecycle.killed`).
+    """
     match event:
         case events.StepFinished() | events.DeviceMeasured() | events.SamplesAnswered():
             return None
@@ -342,7 +347,6 @@ def sentence(event: Event) -> tuple[Level, str] | None:
         case events.WorkerExited():
             if event.signal is None and event.exit_code == 0:
                 return None
-            lifecycle = Lifecycle(exited=event)
-            return "error", lifecycle.explanation()
+            return "info" if killed else "error", Lifecycle(killed=killed, exited=event).explanation()
         case _:
             return None

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from engine.data.files import Record, counts_lines, format_of, records, shown
 from engine.data.jsonl import lines
 from engine.data.row import Problem
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, TargetExists, UsageError
 
 WRITTEN_ENDINGS = (".jsonl", ".ndjson")
 
@@ -21,7 +21,7 @@ def check_writable(path: Path, sources: Iterable[Path], *, overwrite: bool) -> N
     """Refuse a file that must not be written.
 
     Raises:
-        UsageError: It is there already, is one of the sources, or is not called .jsonl.
+        UsageError: It is there already (`TargetExists`), is one of the sources, or is not called .jsonl.
     """
     if path.suffix.lower() not in WRITTEN_ENDINGS:
         raise UsageError(f"{shown(path)} does not end in .jsonl.", remedy="JSON lines are written: call it .jsonl.")
@@ -30,7 +30,7 @@ def check_writable(path: Path, sources: Iterable[Path], *, overwrite: bool) -> N
     if any(path.samefile(source) for source in sources):
         raise UsageError(f"{shown(path)} is the file that is read.", remedy="Choose another name for the new file.")
     if path.is_dir() or not overwrite:
-        raise UsageError(
+        raise TargetExists(
             f"{shown(path)} is there already.", remedy="Choose another name, or write over it with --force."
         )
 

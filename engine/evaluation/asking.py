@@ -147,8 +147,13 @@ async def _replies_of_server(
                 index, messages = waiting.pop()
                 tasks.add(asyncio.create_task(_reply_of_server(server, index, messages, asking)))
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Every failure is asked for: of one that is not, asyncio prints the traceback.
+            failures = [error for task in done if (error := task.exception()) is not None]
             for task in done:
-                yield task.result()
+                if task.exception() is None:
+                    yield task.result()
+            if failures:
+                raise failures[0]
     finally:
         for task in tasks:
             task.cancel()

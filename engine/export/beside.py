@@ -15,16 +15,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.errors import DiskFull, UsageError, WorkspaceError
+from engine.errors import DiskFull, TargetExists, WorkspaceError
 from engine.renaming import exchange, rename_new, sync, sync_tree
 
 PARTIAL = ".ftconsole-partial-"
-
-
-class TargetExists(UsageError):
-    """Something is there already, and was not to be replaced."""
-
-    code = "target-exists"
 
 
 @contextlib.contextmanager

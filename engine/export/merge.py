@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from engine.adapters import Adapter, read_adapter
-from engine.errors import DiskFull, EngineError, UsageError
-from engine.export.beside import TargetExists, clear_abandoned, exists
+from engine.errors import DiskFull, EngineError, TargetExists, UsageError
+from engine.export.beside import clear_abandoned, exists
 from engine.export.parts import stored_quantised
 from engine.export.progress import Cancelled, Tell, never, run, silent
 from engine.runs.plan import size_text

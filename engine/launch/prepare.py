@@ -22,7 +22,7 @@ from engine.config.resolved import ResolvedConfig, read_template, resolve
 from engine.config.stages import is_shared
 from engine.config.yaml_text import read_file
 from engine.data.rows import Row, check_file, read_rows, recognise_file
-from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, RunBusy, WorkspaceError
+from engine.errors import CheckpointError, DataError, EngineError, MissingPackage, NotFound, RunBusy, TargetExists
 from engine.hardware.devices import best_device, num_visible_gpus
 from engine.hardware.machine import Room, room
 from engine.hardware.measured import correction
@@ -179,7 +179,8 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
     Raises:
         EngineError: As `settle`.
         DataRefused: The doctor found something grave in the data that `data.accept` does not name.
-        WorkspaceError: The workspace cannot be written, or the name is taken.
+        TargetExists: The name is taken.
+        WorkspaceError: The workspace cannot be written.
     """
     if name is not None:
         check_name(name)
@@ -212,9 +213,9 @@ def new_run(workspace: Workspace, given: GivenConfig, *, name: str | None = None
                 files={"run.yaml": text, "provenance.json": where.to_json(), **launched},
                 copies=start.copies if start is not None else {},
             )
-        except WorkspaceError:
+        except TargetExists:
             # Another start took the name between our look and now: that is no reason to bother anybody.
-            if name is not None or not attempts_left or not os.path.lexists(workspace.runs / chosen):
+            if name is not None or not attempts_left:
                 raise
         else:
             return _with_what_was_proven(made, start)

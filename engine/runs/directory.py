@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from engine import commands, events
 from engine.commands import Command
-from engine.errors import CheckpointError, InvalidName, NotFound, WorkspaceError
+from engine.errors import CheckpointError, InvalidName, NotFound, TargetExists
 from engine.journal import Journal, write_error
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -200,7 +200,8 @@ def create_run(
 
     Raises:
         InvalidName: The name is not allowed.
-        WorkspaceError: The name is taken, or the folder cannot be written.
+        TargetExists: The name is taken.
+        WorkspaceError: The folder cannot be written.
     """
     path = runs / check_name(name)
     partial = runs / f"{_CREATING}{secrets.token_hex(8)}"
@@ -239,8 +240,8 @@ def _name_in(runs: Path, name: str) -> str:
     return name
 
 
-def _taken(runs: Path, name: str) -> WorkspaceError:
-    return WorkspaceError(f"There is already a run {name} in {runs}.", remedy="Choose another --name.")
+def _taken(runs: Path, name: str) -> TargetExists:
+    return TargetExists(f"There is already a run {name} in {runs}.", remedy="Choose another --name.")
 
 
 def _clear_abandoned(runs: Path) -> None:

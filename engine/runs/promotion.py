@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, TargetExists, WorkspaceError
 from engine.export.beside import beside
 from engine.renaming import exchange, rename_new, sync, sync_tree
 from engine.runs import checkpoints
@@ -52,7 +52,7 @@ def plan_promote(workspace: Workspace, entry: CheckpointEntry, name: str | None 
     Raises:
         InvalidName: No folder of `models/` may be called so.
         CheckpointError: The checkpoint is damaged.
-        WorkspaceError: The name is taken by something else.
+        TargetExists: The name is taken.
     """
     if entry.fault is not None:
         raise CheckpointError(
@@ -64,7 +64,7 @@ def plan_promote(workspace: Workspace, entry: CheckpointEntry, name: str | None 
     lost: list[str] = []
     if os.path.lexists(target):
         if chosen != LATEST:
-            raise WorkspaceError(
+            raise TargetExists(
                 f"There is already {chosen} in {workspace.models}.", remedy="Choose another name with --name."
             )
         _prove_promoted(target)
@@ -111,7 +111,7 @@ def carry_out(action: Action) -> None:
     Raises:
         CheckpointError: What is to be copied does not prove whole.
         DiskFull: There is not enough room.
-        WorkspaceError: The name was taken meanwhile.
+        TargetExists: The name was taken meanwhile.
         OSError: The folder cannot be written.
     """
     assert action.target is not None
@@ -139,9 +139,7 @@ def carry_out(action: Action) -> None:
             try:
                 rename_new(partial, target)
             except FileExistsError:
-                raise WorkspaceError(
-                    f"{target} was made meanwhile.", remedy="Choose another name with --name."
-                ) from None
+                raise TargetExists(f"{target} was made meanwhile.", remedy="Choose another name with --name.") from None
         sync(target.parent)
 
 

@@ -170,7 +170,7 @@ def demo(context: typer.Context, name: NewName = None, as_json: AsJson = False) 
 def train(
     context: typer.Context,
     config: Annotated[
-        str | None, typer.Argument(metavar="[RUN.yaml]", help="The configuration; a run's own run.yaml is one too.")
+        str | None, typer.Argument(metavar="RUN.yaml", help="The configuration; a run's own run.yaml is one too.")
     ] = None,
     preset: Preset = None,
     sets: Sets = None,

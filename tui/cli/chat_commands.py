@@ -81,7 +81,7 @@ def chats(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[CHAT]", help="Print this conversation.", autocompletion=conversation_names),
+        typer.Argument(metavar="CHAT", help="Print this conversation.", autocompletion=conversation_names),
     ] = None,
     as_json: AsJson = False,
 ) -> Work:

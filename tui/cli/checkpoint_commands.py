@@ -14,7 +14,7 @@ from tui.cli.options import AsJson, root_of
 app = typer.Typer(rich_markup_mode=None)
 
 Named = Annotated[
-    list[str], typer.Argument(metavar="RUN@CHECKPOINT ...", help="Such as voice-1@120 or voice-1@best.",
+    list[str], typer.Argument(metavar="RUN@CHECKPOINT", help="Such as voice-1@120 or voice-1@best.",
                               autocompletion=spec_names)
 ]  # fmt: skip
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -26,7 +26,7 @@ OptimizerOnly = Annotated[bool, typer.Option("--optimizer-only", help="Drop opti
 def checkpoints(
     context: typer.Context,
     where: Annotated[
-        str | None, typer.Argument(metavar="[RUN|DIR]", help="Default: every run.", autocompletion=run_names)
+        str | None, typer.Argument(metavar="RUN|DIR", help="Default: every run.", autocompletion=run_names)
     ] = None,
     sort: Annotated[
         str | None,
@@ -155,7 +155,7 @@ def continue_(
     context: typer.Context,
     spec: Annotated[str, typer.Argument(metavar="RUN[@CHECKPOINT]|DIR", autocompletion=spec_names)],
     config: Annotated[
-        str | None, typer.Argument(metavar="[RUN.yaml]", help="Settings; what it leaves out is as in the run before.")
+        str | None, typer.Argument(metavar="RUN.yaml", help="Settings; what it leaves out is as in the run before.")
     ] = None,
     preset: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from engine.config.load import GivenConfig, load, preset
 from engine.config.presets import find_preset, presets
 from engine.config.resolved import ResolvedConfig
 from engine.config.yaml_text import read_file, write_value
-from engine.errors import NotFound, UsageError
+from engine.errors import NotFound, TargetExists
 from engine.journal import write_error
 from engine.launch.prepare import settle
 from engine.runs.directory import RunDirectory
@@ -62,7 +62,7 @@ def init(workspace: str | None, name: str, *, target: str | None, force: bool) -
 
     Raises:
         NotFound: There is no such preset.
-        UsageError: The file exists already.
+        TargetExists: The file exists already.
     """
     Workspace.find(workspace)
     text = read_file(find_preset(name).path)
@@ -131,7 +131,7 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
     """Write a file that must not exist yet, unless `force`.
 
     Raises:
-        UsageError: It exists.
+        TargetExists: It exists.
         WorkspaceError: It cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
@@ -139,7 +139,7 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
         with os.fdopen(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(
+        raise TargetExists(
             f"{str(path)!r} exists already.", remedy="Choose another name, or write over it with --force."
         ) from None
     except OSError as error:

@@ -14,7 +14,7 @@ from tui.cli.options import AsJson, root_of
 app = typer.Typer(rich_markup_mode=None)
 
 Config = Annotated[
-    str | None, typer.Argument(metavar="[RUN.yaml]", help="The configuration; a run's own run.yaml is one too.")
+    str | None, typer.Argument(metavar="RUN.yaml", help="The configuration; a run's own run.yaml is one too.")
 ]
 Preset = Annotated[
     str | None,

@@ -17,6 +17,7 @@ from engine.events import CommandConfirmed, RunEnded, WorkerExited
 from engine.launch.start import send, wait_until_dead
 from engine.runs.directory import RunDirectory, find_run
 from engine.runs.follow import EventReader, Record
+from engine.runs.lifecycle import Lifecycle
 from engine.runs.liveness import Life, liveness
 from engine.workspace import Workspace
 from tui.cli import hints, output
@@ -120,7 +121,7 @@ def tell(run: RunDirectory, command: Command, waiting: Waiting, *, as_json: bool
         else:
             output.out(f"{run.name}: {answer.detail}")
         if stopping:
-            _see_to_the_end(records, run)
+            _see_to_the_end(records, run, answer)
     except KeyboardInterrupt:
         output.note(f"No longer waiting. {said} stays told to {run.name}.")
         return output.EXIT_INTERRUPTED
@@ -185,10 +186,13 @@ def _answer(
     )
 
 
-def _see_to_the_end(records: Iterator[Record], run: RunDirectory) -> None:
-    """Tell what a stopping run says until it has ended or the time is over."""
+def _see_to_the_end(records: Iterator[Record], run: RunDirectory, answer: CommandConfirmed) -> None:
+    """Tell what a stopping run says after its answer, until it has ended or the time is over."""
+    lifecycle = Lifecycle()
+    lifecycle.apply(answer)
     for record in records:
-        said = sentence(record.event)
+        lifecycle.apply(record.event)
+        said = sentence(record.event, killed=lifecycle.killed)
         if said is not None and not isinstance(record.event, CommandConfirmed):
             output.note(f"{run.name}: {said[1]}")
         if isinstance(record.event, WorkerExited):

@@ -108,7 +108,7 @@ LearnQuestions = Annotated[
 @app.command(help="Say what is wrong with data files. Every row is kept, or listed with its line and the reason.")
 def check(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Training files, as for convert.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Training files, as for convert.")],
     validation: Annotated[
         list[str] | None,
         typer.Option("--validation", metavar="FILE", help="Look for its questions among those trained on. Repeatable."),
@@ -161,7 +161,7 @@ def show(
 @app.command(help="Count what data files hold. Lengths, roles, kinds, duplicates, overlap.")
 def stats(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Training files, as for convert.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Training files, as for convert.")],
     validation: Annotated[
         list[str] | None,
         typer.Option("--validation", metavar="FILE", help="Count, and look for its rows in the others. Repeatable."),

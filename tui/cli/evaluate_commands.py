@@ -20,7 +20,7 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="A run, RUN@CHECKPOINT, folder, Hub name, lmstudio:MODEL or http://HOST:PORT/v1#MODEL; `base` for the "
             "base of another. Several are shown beside each other.",
             autocompletion=run_names,

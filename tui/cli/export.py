@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from engine.export.quantisation import DEFAULT, parse
 from engine.runs.plan import size_text
 from engine.spec import LocalModel, local_model
 from engine.workspace import Workspace
-from tui.cli import output
+from tui.cli import hints, output
 from tui.cli.asking import confirm
 from tui.cli.stages import Stages
 from tui.cli.unwinding import unwinding
@@ -143,9 +144,10 @@ def _show(plan: Plan, done: Exported, installed: list[Installed], loaded: list[s
             output.note(plain(note))
     for one, called_there in zip(installed, loaded, strict=True):
         output.out(f"LM Studio: {plain(str(one.path))} ({one.how})", style="good")
-        name = plain(called_there or one.name)
-        first = "It is loaded there" if called_there else f"Load it there, or with `lms load {name}`"
-        output.note(f"  {first}. Then talk to it: ftconsole chat base lmstudio:{name}")
+        name = called_there or one.name
+        first = "It is loaded there" if called_there else f"Load it there, or with `lms load {shlex.quote(name)}`"
+        talk = hints.chat(plan.asked.model.given, f"lmstudio:{name}")
+        output.note(plain(f"  {first}. Then talk to it beside what it was made of: `{talk}`"))
 
 
 def _loaded(installed: Installed, *, silent: bool) -> str | None:

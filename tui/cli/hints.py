@@ -18,6 +18,11 @@ def console(run: RunDirectory) -> str:
     return f"ftconsole {_workspace(run)}--run {run.name}"
 
 
+def chat(left: str, right: str) -> str:
+    """Return the command that asks two models the same. Foreign."""
+    return shlex.join(["ftconsole", "chat", "--left", left, "--right", right])
+
+
 def _workspace(run: RunDirectory) -> str:
     workspace = run.path.parent.parent
     try:

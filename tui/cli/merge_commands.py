@@ -40,7 +40,7 @@ def merge(
         bool, typer.Option("--allow-pickle", help="Read weights in .bin files, which are programs. If you trust them.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it needs.")] = False,
     as_json: AsJson = False,
 ) -> Work:

@@ -109,7 +109,7 @@ class Teller:
 
     def tell(self, record: Record, state: RunState) -> None:
         """Print what there is to say of a record that the state has taken."""
-        said = sentence(record.event)
+        said = sentence(record.event, killed=state.lifecycle.killed)
         if isinstance(record.event, StepFinished):
             self._stuck = False
             if self._bar is None and self._milestones.due(state):

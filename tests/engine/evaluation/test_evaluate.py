@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
 
 from engine.child import WorkCancelled
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, NotReachable, UsageError
+from engine.evaluation import asking
 from engine.evaluation.asking import Asking
 from engine.evaluation.evaluate import Asked, evaluate, read_test, result_path, results_of, spread
 from engine.runs.directory import RunDirectory
@@ -120,3 +122,21 @@ def test_results_of_weights_that_were_replaced_are_not_those_of_the_ones_there_n
         record = {"created": f"2026-01-01{mark}", "scores": {}, "grade": "poor", **more}
         (run.evaluations / f"temporal-best-{mark}.json").write_text(json.dumps(record))
     assert [one.path.stem[-1] for one in results_of(run, run.best)] == ["d", "b"]
+
+
+def test_a_server_that_fails_several_questions_at_once_loses_no_reply_and_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(_server: Endpoint, index: int, *_: object) -> tuple[int, str]:
+        if index != 1:
+            raise NotReachable("Nothing answers.")
+        return index, "Somebody."
+
+    monkeypatch.setattr(asking, "_reply_of_server", answer)
+    server = Endpoint("http://a/v1#b", "b at a", "openai", "http://a/v1", "b")
+    came: list[tuple[int, str]] = []
+    with pytest.raises(NotReachable):
+        came.extend(asking.replies(server, [[], [], []], Asking(), said=lambda _: None))
+    gc.collect()
+    assert came == [(1, "Somebody.")]
+    assert not caplog.records

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import DiskFull, WorkspaceError
+from engine.errors import DiskFull, TargetExists, WorkspaceError
 from engine.export import beside as module
-from engine.export.beside import PARTIAL, TargetExists, beside, clear_abandoned, put
+from engine.export.beside import PARTIAL, beside, clear_abandoned, put
 from tests.engine.faults import failing, python, small_disk
 
 

@@ -17,8 +17,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from engine.child import WorkCancelled
-from engine.errors import DiskFull, NotFound
-from engine.export.beside import TargetExists, clear_abandoned
+from engine.errors import DiskFull, NotFound, TargetExists
+from engine.export.beside import clear_abandoned
 from engine.export.converter import Converter
 from engine.export.failures import ConverterUnusable, NotExportable
 from engine.export.gguf import export

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import UsageError
-from engine.export.beside import TargetExists
+from engine.errors import TargetExists, UsageError
 from engine.export.lmstudio_folder import LMStudioFolder, find_folder, folder_name
 from engine.export.lmstudio_install import LMStudioMissing, install, plan_install
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.adapters import AdapterUnusable
-from engine.errors import CheckpointError, DiskFull, UsageError
+from engine.errors import CheckpointError, DiskFull, TargetExists, UsageError
 from engine.export import merge as module
-from engine.export.beside import TargetExists
 from engine.export.merge import MergePlan, NothingToMerge, merge, plan_merge
 from engine.runs.directory import RunDirectory
 from engine.spec import BaseChanged, local_model

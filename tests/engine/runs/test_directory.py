@@ -14,7 +14,7 @@ import pytest
 
 from engine import commands, events
 from engine.commands import Pause, Stop
-from engine.errors import DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.errors import DiskFull, InvalidName, NotFound, TargetExists, WorkspaceError
 from engine.events import RunCreated
 from engine.runs.directory import RunDirectory, all_runs, check_name, create_run, find_run, free_name, whoami
 from tests.engine.faults import failing, permissions_hold, python, small_disk
@@ -134,7 +134,7 @@ def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(runs: Path, tmp
     else:
         path.symlink_to(tmp_path if what == "link to a folder" else tmp_path / "gone")
     before = everything(runs)
-    with pytest.raises(WorkspaceError, match="There is already a run run-1") as refused:
+    with pytest.raises(TargetExists, match="There is already a run run-1") as refused:
         create(runs)
     assert "--name" in refused.value.remedy
     assert everything(runs) == before
@@ -147,7 +147,7 @@ def test_of_many_that_take_one_name_at_once_one_makes_the_run(runs: Path) -> Non
         try:
             create(runs)
             outcomes.append("made")
-        except WorkspaceError as error:
+        except TargetExists as error:
             outcomes.append(error.message)
 
     threads = [threading.Thread(target=take) for _ in range(16)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, WorkspaceError
+from engine.errors import CheckpointError, DiskFull, InvalidName, NotFound, TargetExists, WorkspaceError
 from engine.export.beside import PARTIAL
 from engine.runs import promotion
 from engine.runs.catalogue import read_run
@@ -134,11 +134,11 @@ def test_without_an_exchange_in_one_step_three_renames_do_it(
 
 def test_a_name_that_is_taken_is_refused(workspace: Workspace) -> None:
     (workspace.models / "mine").mkdir(parents=True)
-    with pytest.raises(WorkspaceError, match="already mine"):
+    with pytest.raises(TargetExists, match="already mine"):
         plan_promote(workspace, entry(workspace, 10), "mine")
     plan = plan_promote(workspace, entry(workspace, 10), "other")
     (workspace.models / "other").mkdir()
-    with pytest.raises(WorkspaceError, match="made meanwhile"):
+    with pytest.raises(TargetExists, match="made meanwhile"):
         carry_out(plan)
     assert names(workspace.models / "other") == set()
 

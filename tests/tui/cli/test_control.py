@@ -135,8 +135,10 @@ def test_a_worker_that_does_not_obey_stop_now_is_killed_by_its_keeper(cli: Comma
     reply = cli("stop", "deaf-1", "--now", "--yes")
     assert reply.code == 0
     assert "was killed" in reply.out
+    assert "cause unknown" not in reply.err
     assert liveness(run.path).life is Life.DEAD
     assert cli("runs", "--json").json[0]["state"] == "stopped"
+    assert "cause unknown" not in cli("watch", "deaf-1").out
 
 
 def test_no_wait_returns_with_the_command_told(cli: CommandLine, runs: Runs) -> None:

@@ -25,6 +25,11 @@ def test_a_suggested_command_can_be_typed_where_it_is_read(tmp_path: Path, monke
     assert hints.console(run) == "ftconsole --run voice-1"
 
 
+def test_two_models_are_named_as_chat_takes_them() -> None:
+    words = ["ftconsole", "chat", "--left", "voice-1@best", "--right", "lmstudio:my voice"]
+    assert shlex.split(hints.chat("voice-1@best", "lmstudio:my voice")) == words
+
+
 @pytest.mark.parametrize("ends", [True, False, None])
 def test_a_login_that_ends_runs_is_warned_of_when_one_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: bool | None
