@@ -41,6 +41,8 @@ class _Look:
     found: Liveness | None
     """None: the processes were not looked at."""
     samples: bool
+    gone: bool
+    """The folder of the run is not there."""
 
 
 class RunFeed:
@@ -61,6 +63,8 @@ class RunFeed:
         """Why its processes are thought to be alive, dead or neither."""
         self.worker_log: list[str] = []
         """The last lines of `worker.log` of a run that failed or died; foreign text."""
+        self.gone = False
+        """Whether somebody has taken the folder of the run away."""
         self.watched = True
         """Whether somebody looks. False makes the looks rare."""
         self._reader = EventReader(run.events)
@@ -145,6 +149,9 @@ class RunFeed:
             if look.found is not None and (look.found.life, look.found.reason) != (self.state.life, self.reason):
                 self.state.life, self.reason = look.found.life, look.found.reason
                 changed = True
+            if look.gone != self.gone:
+                self.gone = look.gone
+                changed = True
             if not look.batch.more:
                 break
         if not self._needs_explanation:
@@ -155,14 +162,15 @@ class RunFeed:
 
     def _look(self) -> _Look:
         batch = self._reader.read(LOOK_BYTES)
+        gone = not batch.records and not self.run.path.is_dir()
         state, now = self.state, time.monotonic()
         begins = any(isinstance(record.event, events.KeeperStarted) for record in batch.records)
         asked = not state.lifecycle.over and state.life is not Life.DEAD and now >= self._life_due
         # Whoever is thought dead and speaks, lives; asking only then spares a dead run the asking.
         if asked or begins or (batch.records and state.life is Life.DEAD and not state.lifecycle.over):
             self._life_due = now + LIFE_SECONDS
-            return _Look(batch, liveness(self.run.path), self.samples.read())
-        return _Look(batch, None, self.samples.read())
+            return _Look(batch, liveness(self.run.path), self.samples.read(), gone)
+        return _Look(batch, None, self.samples.read(), gone)
 
     @property
     def _needs_explanation(self) -> bool:

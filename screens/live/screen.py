@@ -277,6 +277,8 @@ class LiveScreen(ConsoleScreen):
         refusal = control_for(action, self.state, self.feed.reason).refusal
         if self.feed.opening:
             refusal = "The run is still being read."
+        if self.feed.gone:
+            refusal = "The folder of this run is gone."
         if refusal:
             self.notify(refusal, severity="warning")
         return bool(refusal)
@@ -466,6 +468,8 @@ class LiveScreen(ConsoleScreen):
         line.redraw()
 
     def _news(self) -> list[Piece]:
+        if self.feed.gone:
+            return [("! The folder of this run is gone.", "w"), (" What is shown was read before.", " ")]
         return news(self.state, self.asked, self.clock(), ascii_only=self.terminal.glyphs == "ascii")
 
     def _last_said(self) -> list[Piece]:

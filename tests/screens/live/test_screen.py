@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -270,6 +271,21 @@ async def test_a_resume_that_is_refused_is_shown_and_the_view_goes_on(runs: Runs
         assert panel.failure.code != "bug"
         await pilot.press("escape")
         assert panel.failure is None
+
+
+async def test_a_folder_that_was_taken_away_is_said_to_be_gone_and_nothing_is_resumed(runs: Runs) -> None:
+    run = runs.create("run-1")
+    runs.start(run, 'say(events.RunEnded("failed", 0, 1.0, "torn", "x", "Mend it."))')
+    app = console_on(runs.folder.parent, "run-1")
+    async with app.run_test(size=SIZE) as pilot:
+        await until_seen(pilot, "Torn")
+        shutil.rmtree(run.path)
+        await until_seen(pilot, "The folder of this run is gone.")
+        assert "Torn" in seen(app)
+        await pilot.press("R")
+        await until(pilot, lambda: app._notifications, "a note")
+        assert [note.message for note in app._notifications] == ["The folder of this run is gone."]
+        assert isinstance(app.screen, LiveScreen)
 
 
 async def test_a_run_that_is_not_there_is_said_in_a_sentence(runs: Runs) -> None:
