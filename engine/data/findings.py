@@ -37,6 +37,8 @@ CODES: Mapping[str, str] = {
     "retain-unlearn-imbalance": "far more to retain than to unlearn, or the other way round",
 }
 """Every code there is, and what it is about."""
+NEVER_ACCEPTED = ("malformed-line", "no-rows")
+"""A damaged file is not trained on in part, whatever `data.accept` names: `check_file` refuses it."""
 
 
 class DataRefused(DataError):

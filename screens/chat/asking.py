@@ -238,7 +238,8 @@ async def reopen(screen: ChatScreen) -> None:
         screen.notify("No conversation has been kept yet.", severity="warning")
         return
     choices = [
-        Choice(one.name, one.title or "(no question)", f"{one.left} / {one.right}  {day(one.changed)}") for one in found
+        Choice(one.name, one.title or "(no question)", f"{one.left} / {one.right}  {day(one.changed)}", keep="start")
+        for one in found
     ]
     answer = await screen.app.push_screen_wait(
         Chooser("Conversations", choices, placeholder="type to narrow the list", current=screen.talk.conversation.name)
@@ -252,7 +253,9 @@ async def branch(screen: ChatScreen) -> None:
     """Go on behind an earlier turn."""
     thread = screen.talk.thread
     choices = [Choice("", "from nothing", "a new beginning")]
-    choices += [Choice(str(turn.id), turn.prompt, f"turn {number}") for number, turn in enumerate(thread, 1)]
+    choices += [
+        Choice(str(turn.id), turn.prompt, f"turn {number}", keep="start") for number, turn in enumerate(thread, 1)
+    ]
     answer = await screen.app.push_screen_wait(
         Chooser("Go on behind which turn", choices, placeholder="type to narrow the list",
                 about="The next question is a branch; nothing is lost, { and } go between branches.")

@@ -79,15 +79,18 @@ async def ask_and_resume(app: App[Any], run: RunDirectory, summary: RunSummary) 
     return True
 
 
-async def ask_for_company(app: App[Any], counted: str) -> bool:
-    """Return whether the demo shall start although runs are at work.
+async def ask_for_demo(app: App[Any], counted: str) -> bool:
+    """Return whether the demo shall start, also beside runs that are at work.
 
     Args:
         app: The application.
-        counted: How many, as from `words.tally`.
+        counted: How many are at work, as from `words.tally`; empty: none.
     """
-    told = f"{counted}: it will share this machine with them for two minutes."
-    return bool(await app.push_screen_wait(Confirm("Start the demo beside what is running?", told, yes="Start")))
+    question, told = "Start the demo?", "A run of its own trains the built-in model on this machine for two minutes."
+    if counted:
+        question = "Start the demo beside what is running?"
+        told = f"{counted}: it will share this machine with them for two minutes."
+    return bool(await app.push_screen_wait(Confirm(question, told, yes="Start")))
 
 
 def _resuming() -> Any:

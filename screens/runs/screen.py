@@ -223,10 +223,12 @@ class RunsScreen(ConsoleScreen):
     @work(exclusive=True, group="demo", description="Starting the demo", exit_on_error=False)
     async def start_demo(self) -> None:
         """Start the demo run and show it."""
-        if self.feed.active:
+        # An empty list offers it in words; anywhere else `d` may have been meant to delete.
+        if self.feed.summaries:
             from screens.runs import asking
 
-            if not await asking.ask_for_company(self.app, tally(self.feed.summaries.values())):
+            counted = tally(self.feed.summaries.values()) if self.feed.active else ""
+            if not await asking.ask_for_demo(self.app, counted):
                 return
         self.starting = True
         self.show_runs()

@@ -12,7 +12,7 @@ from typing import Any
 from engine.config.methods import METHODS
 from engine.config.resolved import read_template
 from engine.data.doctor import SPLITTING, Asked, examine_files
-from engine.data.findings import Finding, Report
+from engine.data.findings import NEVER_ACCEPTED, Finding, Report
 from engine.data.microscope import Examined, Lens, Microscope, Token
 from engine.data.templates import local_folder
 from engine.errors import NotFound, UsageError
@@ -175,10 +175,12 @@ def _print(report: Report, *, with_model: bool) -> None:
     output.out(f"{report.rows_in} row{'s' if report.rows_in != 1 else ''} in, {report.rows_kept} kept{left}.")
     if not with_model:
         output.note("Without --model the rows alone were looked at: not lengths, masks and the chat template.")
-    if any(one.grade == "grave" for one in report.findings):
-        codes = ", ".join(one.code for one in report.findings if one.grade == "grave")
+    grave = [one.code for one in report.findings if one.grade == "grave"]
+    if mended := ", ".join(code for code in grave if code in NEVER_ACCEPTED):
+        output.out(f"A run does not start before these are mended: {mended}.", style="error")
+    if codes := ", ".join(code for code in grave if code not in NEVER_ACCEPTED):
         output.out(f"A run would not start with these, unless data.accept names: {codes}.", style="error")
-    elif not report.findings:
+    if not report.findings:
         output.out("Nothing is wrong with them.", style="good")
 
 

@@ -30,6 +30,8 @@ class Choice(NamedTuple):
     """What it is called. Foreign."""
     note: str = ""
     """What is said of it, at the right."""
+    keep: str = "end"
+    """What stays of a name that is too long: the "end" of a path, the "start" of a sentence."""
 
 
 class Chooser(Steady, ModalScreen["str | None"]):
@@ -175,6 +177,6 @@ def _drawn(choice: Choice, room: int) -> Content:
     note, name = plain(choice.note, limit=80), plain(choice.name, limit=400)
     beside = room - cell_len(note) - 2
     # A sentence that leaves the name less than half a row goes on below it.
-    name = truncate(name, beside if beside >= min(room // 2, cell_len(name)) else room, keep="end")
+    name = truncate(name, beside if beside >= min(room // 2, cell_len(name)) else room, keep=choice.keep)
     gap = " " * max(2, room - cell_len(name) - cell_len(note))
     return Content.assemble(name, gap if note else "", Content.styled(note, "$foreground-muted") if note else "")

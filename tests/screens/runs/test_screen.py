@@ -19,6 +19,7 @@ from engine.journal import Journal
 from engine.launch.prepare import Resumed
 from engine.runs.directory import RunDirectory
 from engine.runs.lifecycle import State
+from engine.runs.summary import RunSummary
 from screens.live import resuming
 from screens.live.dialogs import StopDialog
 from screens.runs import details, starting
@@ -479,13 +480,22 @@ async def test_a_demo_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch
         assert "Starting" not in seen(app)
 
 
-async def test_a_demo_beside_a_running_run_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        pytest.param(a_run(), "1 running, 1 run: it will share this machine", id="at work"),
+        pytest.param(a_run("a", "finished"), "A run of its own trains the built-in model", id="at rest"),
+    ],
+)
+async def test_a_demo_beside_other_runs_is_asked_for(
+    run: RunSummary, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(starting, "start_demo", lambda workspace: pytest.fail("started without a yes"))
-    app = console([a_run()])
+    app = console([run])
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-        assert "1 running, 1 run: it will share this machine" in " ".join(seen(app).split())
+        assert said in " ".join(seen(app).split())
         await pilot.press("n")
         await until(pilot, lambda: app.screen is runs_screen(app), "the list")
     assert app.failures == []

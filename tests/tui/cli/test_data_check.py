@@ -40,6 +40,16 @@ def test_wrong_rows_are_listed_and_a_grave_finding_is_the_exit_code(cli: Command
     assert "\x1b" not in text.out
 
 
+def test_what_no_setting_lets_through_is_told_apart_from_what_one_does(cli: CommandLine) -> None:
+    path = write(cli, "rows.jsonl", good(3))
+    path.write_text(path.read_text() + "{broken\n")
+    reply = cli("data", "check", "rows.jsonl", "--model", "tiny", "--max-length", "8")
+    assert reply.code == 5
+    assert "A run does not start before these are mended: malformed-line." in reply.out
+    assert "unless data.accept names: trains-on-nothing" in reply.out
+    assert "malformed-line" not in reply.out.partition("unless")[2]
+
+
 def test_what_is_not_there_is_said(cli: CommandLine) -> None:
     write(cli, "rows.jsonl", good(3))
     assert cli("data", "check", "gone.jsonl").code == 3

@@ -74,11 +74,14 @@ async def test_a_name_stays_whole_where_its_note_has_no_room() -> None:
     app: App[None] = App()
     async with app.run_test(size=(40, 16)) as pilot:
         listed = [Choice("e", "e  Export to GGUF", "For llama.cpp and LM Studio"), Choice("p", "p" * 60, "226.2 kB")]
+        listed.append(Choice("q", "Who " + "q" * 60, "turn 1", keep="start"))
         dialog = Chooser("What?", listed)
         await app.push_screen(dialog)
         await pilot.pause()
         options = dialog.query_one(OptionList)
-        first, second = (str(options.get_option_at_index(at).prompt) for at in range(2))
+        first, second, third = (str(options.get_option_at_index(at).prompt) for at in range(3))
         assert first.split() == ["e", "Export", "to", "GGUF", "For", "llama.cpp", "and", "LM", "Studio"]
         assert second.startswith("…p")
         assert second.endswith("p  226.2 kB")
+        assert third.startswith("Who q")
+        assert third.endswith("q…  turn 1")
