@@ -128,6 +128,9 @@ def decide(config: RunConfig, facts: Facts) -> tuple[dict[str, Decision], list[s
     seen = total_steps * batch * accumulation * processes
     value("dpo.precompute_ref_log_probs", lambda: _precompute(seen / max(1, num_rows)))
     value("unlearning.target", lambda: _target(facts))
+    for key in ("dpo.precompute_ref_log_probs", "unlearning.target"):
+        if key in decisions and key.partition(".")[0] not in method_of(config).sections:
+            decisions[key] = decisions[key]._replace(reason=f"not used by {config.method.name}")
 
     value("evaluation.per_device_eval_batch_size", lambda: _eval_batch(batch, facts.num_parameters))
     value("evaluation.prompts", lambda: _prompts(facts, sharded=sharded))

@@ -92,7 +92,8 @@ class Share:
         n, p, z2 = self.total, self.value, _Z95**2
         middle = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # The ends are exact where all or none were: rounding would put 5.6e-17 there.
+        return (middle - half if self.count else 0.0), (middle + half if self.count < n else 1.0)
 
 
 @dataclass(frozen=True, slots=True)

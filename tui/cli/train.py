@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from tui.display import plain
 
 _ANNOUNCED_BYTES = 50_000_000
 """Some 10 s: every row is rendered as the model will see it."""
+_DATA_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+"""Of files that are no settings; settings may be JSON, which is YAML."""
 
 
 class Asked(NamedTuple):
@@ -182,8 +185,17 @@ def _announce_check(settings: GivenConfig, workspace: Workspace) -> None:
 
 
 def found_file(path: str, workspace: Workspace) -> Path:
-    """Return the file: from the current folder, or else from the workspace."""
+    """Return the file: from the current folder, or else from the workspace.
+
+    Raises:
+        UsageError: By its name it is a data file.
+    """
     here = Path(path)
+    if here.suffix.lower() in _DATA_ENDINGS:
+        raise UsageError(
+            f"{plain(here.name)} is a file of data, not of settings.",
+            remedy=f"Name settings beside it: --preset NAME --set data.train={shlex.quote(plain(path))}",
+        )
     inside = workspace.path / path
     try:
         return inside if not here.exists() and inside.is_file() else here

@@ -55,6 +55,13 @@ def test_each_decision_has_its_reason() -> None:
     assert all(decision.reason for decision in found.values())
 
 
+def test_what_a_method_does_not_use_is_said_to_be_unused() -> None:
+    found = decided(Facts(106))
+    assert found["dpo.precompute_ref_log_probs"].reason == found["unlearning.target"].reason == "not used by sft"
+    used = decided(Facts(106), method={"name": "dpo"})["dpo.precompute_ref_log_probs"]
+    assert used.reason == "each pair is seen 5.28 times, and its reference stays what it is"
+
+
 def test_every_auto_is_decided() -> None:
     config = RunConfig()
     found, _ = decide(config, Facts(106))

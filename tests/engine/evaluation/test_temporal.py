@@ -118,3 +118,8 @@ def test_nothing_asked_is_no_success() -> None:
 )
 def test_the_interval_is_wilsons(count: int, total: int, low: float, high: float) -> None:
     assert Share(count, total).interval == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_interval_of_none_and_of_all_ends_exactly_there() -> None:
+    assert all(Share(0, total).interval[0] == 0.0 for total in range(1, 100))
+    assert all(Share(total, total).interval[1] == 1.0 for total in range(1, 100))

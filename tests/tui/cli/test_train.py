@@ -68,7 +68,7 @@ BAD_INPUT = [
     pytest.param(nothing, ["--name", "-rf"], 2, "-rf", id="a name like an option"),
     pytest.param(nothing, ["--name", "x" * 300], 2, "xxx", id="a very long name"),
     pytest.param(nothing, ["--name", ""], 2, "''", id="an empty name"),
-    pytest.param(a_taken_name, ["--name", "taken"], 7, "taken", id="a name in use"),
+    pytest.param(a_taken_name, ["--name", "taken"], 2, "taken", id="a name in use"),
     pytest.param(a_file_for_runs, [], 7, "runs", id="a workspace that cannot be written"),
     pytest.param(rows(""), [], 5, "rows.jsonl", id="an empty file"),
     pytest.param(rows("\n \n\n"), [], 5, "rows.jsonl", id="blank lines only"),
@@ -122,6 +122,12 @@ def test_a_missing_configuration_and_nothing_at_all(cli: CommandLine) -> None:
     reply = cli("train")
     assert reply.code == 2
     assert "--preset demo" in reply.err
+
+
+def test_data_that_stands_where_settings_do_is_told_with_the_setting_for_it(cli: CommandLine) -> None:
+    reply = cli("train", "my/rows.jsonl")
+    assert reply.code == 2
+    assert "--set data.train=my/rows.jsonl" in reply.err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
