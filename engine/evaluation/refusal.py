@@ -46,12 +46,13 @@ class Rules:
         UsageError: One of them is no regular expression, or the agreement is out of its range.
     """
 
-    __slots__ = ("_pattern", "agreement", "refusals")
+    __slots__ = ("_patterns", "agreement", "refusals")
 
     def __init__(self, refusals: Sequence[str] = REFUSALS, agreement: float = AGREEMENT) -> None:
+        patterns = []
         for number, text in enumerate(refusals, 1):
             try:
-                re.compile(text)
+                patterns.append(re.compile(text, re.IGNORECASE))  # each for itself: one may have flags or groups
             except re.error as error:
                 raise UsageError(
                     f"Refusal pattern {number}, {text[:80]!r}, is no regular expression: {error}.",
@@ -60,11 +61,12 @@ class Rules:
         if not 0.0 <= agreement <= 1.0:
             raise UsageError(f"The agreement is {agreement:g}.", remedy="It is a fraction from 0 to 1.")
         self.refusals, self.agreement = tuple(refusals), agreement
-        self._pattern = re.compile("|".join(f"(?:{text})" for text in refusals) or r"(?!)", re.IGNORECASE)
+        self._patterns = tuple(patterns)
 
     def refuses(self, reply: str) -> bool:
         """Return whether a reply declines to answer. An empty one does not: it says nothing at all."""
-        return bool(self._pattern.search(reply.replace("’", "'")))
+        said = reply.replace("’", "'")
+        return any(pattern.search(said) for pattern in self._patterns)
 
 
 RULES = Rules()

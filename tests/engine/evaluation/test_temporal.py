@@ -59,6 +59,8 @@ def test_what_counts_as_a_refusal_can_be_chosen() -> None:
     assert judge(asked("unlearn", REFUSAL), rules) == "other"
     assert judge(asked("unlearn", "I pass."), RULES) == "other"
     assert judge(asked("unlearn", REFUSAL), Rules(refusals=())) == "other"
+    own = Rules(refusals=(r"(?i)pass", r"(x)\1", r"(?-i:NO)$"))  # flags and groups are each pattern's own
+    assert [own.refuses(reply) for reply in ("I Pass", "xx", "NO", "no")] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a", "*"])
