@@ -33,12 +33,17 @@ class Asked(NamedTuple):
     """`key=value`, above the file."""
     dev: bool = False
 
+    @property
+    def says_anything(self) -> bool:
+        """Whether there are settings at all."""
+        return self.config is not None or self.preset is not None or bool(self.sets)
+
 
 def train(workspace: str | None, asked: Asked, *, name: str | None, follow: bool, as_json: bool) -> int:
     """Start a run, print its name, and return; or watch it to its end.
 
     Raises:
-        UsageError: Neither a file nor a preset is named.
+        UsageError: Neither a file nor a preset is named, and no setting either.
         EngineError: Anything `prepare.new_run` and `prepare.start_run` refuse; then no run is left behind.
     """
     place = Workspace.find(workspace)
@@ -128,8 +133,7 @@ def continue_run(
     from engine.launch.continuing import continued
 
     place = Workspace.find(workspace)
-    written = given(asked, place) if asked.config or asked.preset else GivenConfig({}).override(asked.sets)
-    settings = continued(place, text, written)
+    settings = continued(place, text, given(asked, place) if asked.says_anything else GivenConfig({}))
     _announce_check(settings, place)
     if dry_run:
         return _would_continue(prepare.settle(place, settings), text, as_json=as_json)
@@ -160,13 +164,13 @@ def given(asked: Asked, workspace: Workspace) -> GivenConfig:
     """Return the settings of file, preset and options together. Nothing is checked yet.
 
     Raises:
-        UsageError: Neither a file nor a preset is named.
+        UsageError: Neither a file nor a preset is named, and no setting either.
         NotFound, ConfigError: One of them cannot be read.
     """
-    if asked.config is None and asked.preset is None:
+    if not asked.says_anything:
         raise UsageError(
             "Neither a configuration nor a preset is named.",
-            remedy="Name a file, RUN.yaml, or a preset, such as --preset demo.",
+            remedy="Name a file, RUN.yaml, or a preset, such as --preset demo; or every setting with --set.",
         )
     settings = preset(asked.preset) if asked.preset is not None else GivenConfig({})
     if asked.config is not None:

@@ -168,6 +168,11 @@ def test_options_stand_above_the_file_and_the_file_above_the_preset(tmp_path: Pa
     assert settings["model.name"].value == "tiny"  # the preset's
 
 
+def test_settings_alone_are_enough(tmp_path: Path) -> None:
+    asked = Asked(None, sets=("model.name=tiny", "data.train=rows.jsonl"))
+    assert given(asked, Workspace(tmp_path)).check().data.train == ["rows.jsonl"]
+
+
 def test_a_quick_test_learns_from_the_dev_file_for_one_epoch(tmp_path: Path) -> None:
     asked = Asked(None, "demo", dev=True)
     config = given(asked, Workspace(tmp_path)).check()
