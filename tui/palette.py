@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from tui.display import plain
@@ -81,3 +81,8 @@ class ConsolePalette(Steady, CommandPalette):
     DEFAULT_CSS = """
     ConsolePalette SearchIcon { display: none; }
     """
+
+    def _action_command_list(self, action: str) -> None:
+        # A list that is not laid out knows no lines: Textual's page keys fail on it with a KeyError.
+        if self.query_one(CommandList).size or not action.startswith("page"):
+            super()._action_command_list(action)

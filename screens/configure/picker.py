@@ -159,7 +159,8 @@ class Picker(Steady, ModalScreen["str | None"]):
     def action_page(self, pages: int) -> None:
         """Move the cursor by a page."""
         options = self.query_one(OptionList)
-        options.action_page_down() if pages > 0 else options.action_page_up()  # type: ignore[no-untyped-call]
+        if options.size:  # one that is not laid out yet knows no lines
+            options.action_page_down() if pages > 0 else options.action_page_up()  # type: ignore[no-untyped-call]
 
     def action_leave(self) -> None:
         """Close without an answer."""

@@ -215,6 +215,19 @@ async def test_the_palette_goes_to_runs_and_does_what_keys_do() -> None:
     assert app.failures == []
 
 
+async def test_page_keys_wait_until_the_palette_has_laid_out_its_list() -> None:
+    app = console()
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+p")
+        found = app.screen.query_one(OptionList)
+        await until(pilot, lambda: found.option_count > 1)
+        found.styles.height = 0
+        await until(pilot, lambda: not found.size)
+        await pilot.press("down", "pagedown", "pageup")
+        await pilot.pause()
+    assert app.failures == []
+
+
 async def test_ctrl_c_says_how_to_leave_and_shift_q_leaves() -> None:
     app = console("run-1")
     async with app.run_test() as pilot:
