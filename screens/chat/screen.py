@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,17 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.timer import Timer
 
-from engine.chat.asking import SIDES, AnswerFailed, AnswerFinished, Progress, Said, Sampling, Side, TextArrived
+from engine.chat.asking import (
+    SIDES,
+    AnswerFailed,
+    AnswerFinished,
+    Progress,
+    Question,
+    Said,
+    Sampling,
+    Side,
+    TextArrived,
+)
 from engine.chat.chat_files import new_conversation
 from engine.chat.conversation import Conversation, Turn
 from engine.chat.needs import Needs, needs_of
@@ -324,16 +334,21 @@ class ChatScreen(ConsoleScreen):
             await self.app.push_screen_wait(Confirm("Load the models all the same?", needs.sentence(), yes="Load"))
         )
 
-    @work(group="ask", description="Asking the models", exit_on_error=False)
-    async def ask(self, turn: int, sides: tuple[Side, ...]) -> None:
+    def ask(self, turn: int, sides: tuple[Side, ...]) -> None:
         """Ask one turn of these columns, and keep what they say."""
         talk = self.talk
         questions = {side: talk.conversation.question(side, talk.sampling[side], turn=turn) for side in sides}
+        # Not in the worker: a key that came with this one would still find nobody answering, and begin anew.
         for side in sides:
             talk.coming[side] = Coming(
                 turn, side, talk.sampling[side], talk.name_of(side), self.clock(), doing="waiting"
             )
         self.show_talk()
+        self._ask(questions)
+
+    @work(group="ask", description="Asking the models", exit_on_error=False)
+    async def _ask(self, questions: Mapping[Side, Question]) -> None:
+        talk, sides = self.talk, tuple(questions)
         try:
             async with self._pairing:  # asked while another model is put there, that one answers and is named
                 session = self._chosen()
@@ -571,7 +586,9 @@ class ChatScreen(ConsoleScreen):
 
     def action_fresh(self) -> None:
         """Begin a new conversation with the same models."""
-        if not self.talk.answering and self.talk.conversation.turns:
+        if self.talk.answering:
+            self.notify(_WAIT, severity="warning")
+        elif self.talk.conversation.turns:
             self._begin_anew(new_seed() if self.talk.blind else None)
 
     def _begin_anew(self, blind_seed: int | None) -> None:

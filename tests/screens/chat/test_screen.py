@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from engine.chat.asking import Sampling
@@ -101,6 +102,21 @@ async def test_a_question_is_answered_by_both_and_everything_is_kept(tmp_path: P
     turns = open_conversation(Workspace(tmp_path), kept.name).thread
     assert [turn.prompt for turn in turns] == ["Who are you?", "And now?"]
     assert turns[0].answer("left") is not None
+
+
+async def test_a_new_conversation_waits_for_the_answers_asked_for_with_the_key_before_it(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        _, _, subject = await two(stack, [says("Once."), says("Twice.")], [says("Left."), says("Right.")])
+        app = console_on(tmp_path, subject)
+        async with app.run_test(size=SIZE) as pilot:
+            await ask(pilot, "Who are you?")
+            await answered(pilot, 1)
+            await pilot.press("escape")
+            for key in "rc":
+                app.post_message(events.Key(key, key))
+            await until_seen(pilot, "Twice.")
+            assert "Who are you?" in seen(app)
+        assert not app.failures
 
 
 async def test_one_side_is_stopped_and_the_other_goes_on(tmp_path: Path) -> None:
