@@ -433,7 +433,11 @@ def _plain_folder(workspace: Workspace, folder: Path, outer: Path, given: str, b
     if name is None:
         raise BaseMissing(f"The adapter {label} does not say which base it is for.", remedy="Name it with --base.")
     if source is None:
-        source = _named_base(workspace, label, name, adapter.revision if base is None else None)
+        source = (
+            _source(workspace, name, None)
+            if base is not None
+            else _named_base(workspace, label, name, adapter.revision)
+        )
     else:
         source = _where_base_is(workspace.path, source, None)
     return LocalModel(
@@ -448,11 +452,15 @@ def _plain_folder(workspace: Workspace, folder: Path, outer: Path, given: str, b
 
 def _named_base(workspace: Workspace, label: str, name: str, revision: str | None) -> ModelSource:
     try:
-        found = workspace.model(name, revision)
+        return _source(workspace, name, revision)
     except WorkspaceError:
         raise
     except NotFound as error:
         raise _base_missing(label, name, "") from error
+
+
+def _source(workspace: Workspace, name: str, revision: str | None) -> ModelSource:
+    found = workspace.model(name, revision)
     return ModelSource(name, found.kind, found.source, "", found.revision)
 
 
@@ -481,7 +489,7 @@ def _base_missing(label: str, name: str, place: str) -> BaseMissing:
 
 def _put_elsewhere(workspace: Workspace, model: LocalModel, base: str) -> LocalModel:
     """Return the model of a run on the base that stands where `base` says; `prove_base` proves it is the same."""
-    found = _named_base(workspace, model.label, base, model.base.revision)
+    found = _source(workspace, base, model.base.revision)
     if (found.kind == "hub") != (model.base.kind == "hub"):
         return replace(model, base=found)  # nothing to prove it by but the shapes
     return replace(model, base=replace(found, fingerprint=model.base.fingerprint))

@@ -169,6 +169,8 @@ def test_a_missing_base_is_told_and_may_be_named(workspace: Workspace, tmp_path:
         find_spec(workspace, "lora")
     assert "--base" in error.value.remedy
     assert local_model(workspace, "lora", base="tiny").base.kind == "builtin"
+    with pytest.raises(NotFound, match="There is no model 'nowhere'"):
+        local_model(workspace, "lora", base="nowhere")
 
 
 # The base proven
