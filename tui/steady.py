@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from textual.await_complete import AwaitComplete
 from textual.events import DescendantFocus
 from textual.message import Message
 from textual.reactive import Reactive
@@ -45,6 +46,10 @@ class Steady(_Base):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._compositor = ThriftyCompositor()
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        """Close with a result, once: Textual closes what is on top, for a second Enter the screen below."""
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     async def _dispatch_message(self, message: Message) -> None:
         try:

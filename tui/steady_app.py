@@ -33,6 +33,7 @@ from textual.worker import WorkerFailed
 from engine.errors import EngineError
 from tui.console_screen import ConsoleScreen
 from tui.crash import where_it_failed, write_crash
+from tui.steady import Steady
 from tui.terminal.contract import Terminal
 from tui.terminal.driver import ConsoleDriver
 from tui.widgets.failure_panel import Failure
@@ -127,6 +128,8 @@ class SteadyApp(App[None]):
         default_namespace: DOMNode | None = None,
         namespaces: Any = None,
     ) -> bool:
+        if isinstance(default_namespace, Steady) and not default_namespace.is_mounted:
+            return False  # a key that was typed ahead: the screen has no widgets yet
         # An action runs in the widget that got the key: its mistake would end that widget.
         try:
             return await super().run_action(action, default_namespace, namespaces)

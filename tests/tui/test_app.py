@@ -228,6 +228,13 @@ async def test_page_keys_wait_until_the_palette_has_laid_out_its_list() -> None:
     assert app.failures == []
 
 
+async def test_a_key_for_a_screen_that_has_no_widgets_yet_does_nothing() -> None:
+    app = console()
+    async with app.run_test():
+        assert not await app.run_action("step_out", ConsoleScreen(Path("/work space")))
+    assert app.failures == []
+
+
 async def test_ctrl_c_says_how_to_leave_and_shift_q_leaves() -> None:
     app = console("run-1")
     async with app.run_test() as pilot:

@@ -65,3 +65,19 @@ async def test_a_place_is_looked_at_before_it_is_written_to() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: bool(given), "the answer")
     assert given == [Target(frozenset(), "merged-2")]
+
+
+async def test_a_second_enter_does_not_close_the_screen_below() -> None:
+    given: list[str | None] = []
+    app = TypedAhead()
+    async with app.run_test() as pilot:
+        below = Picker("Below?", [Answer(name, name) for name in NAMES])
+        await app.push_screen(below)
+        await app.push_screen(Picker("Which?", [Answer(name, name) for name in NAMES]), given.append)
+        await pilot.pause()
+        app.post_message(events.Key(*ENTER))
+        burst(app, "", ENTER)
+        await until(pilot, lambda: bool(given), "the answer")
+        await pilot.pause()
+        assert app.screen is below
+    assert given == ["demo"]
