@@ -30,6 +30,7 @@ def answer(
     max_new_tokens: int,
     batch_size: int = 32,
     each_token: Callable[[], None] | None = None,
+    answered: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Return one greedy answer per conversation, special tokens left out.
 
@@ -43,6 +44,7 @@ def answer(
         max_new_tokens: An answer is cut there.
         batch_size: Rows per forward pass; rows of like length go together.
         each_token: Called for every token of a batch, some microseconds; may raise to end early.
+        answered: Called with the number of answers there are, whenever a batch is done.
     """
     texts = [
         tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -79,6 +81,8 @@ def answer(
             said = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for row, text in zip(rows, said, strict=True):
                 answers[row] = text.strip()
+            if answered is not None:
+                answered(start + len(rows))
     finally:
         model.train(was_training)
     return answers

@@ -93,10 +93,17 @@ def measure(
         max_new_tokens: Longest reply.
         heard: Called between tokens; may raise to end early.
     """
-    reporter.enter("evaluating", f"{len(rows)} held-out questions, {when} training")
+    asking = f"{len(rows)} held-out questions, {when} training"
+    reporter.enter("evaluating", asking)
     began = time.monotonic()
     said = answer(
-        model, tokenizer, [row.prompt for row in rows], max_new_tokens=max_new_tokens, batch_size=64, each_token=heard
+        model,
+        tokenizer,
+        [row.prompt for row in rows],
+        max_new_tokens=max_new_tokens,
+        batch_size=64,
+        each_token=heard,
+        answered=lambda count: reporter.progress(f"{count} of {asking}"),
     )
     asked = [
         Asked(row.dataset_type or "", row.completion[-1]["content"], reply, key_answer(row), row.prompt[-1]["content"])

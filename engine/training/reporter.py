@@ -22,6 +22,8 @@ from engine.journal import RESUME, Journal
 T = TypeVar("T")
 _ROOM_SECONDS = 1.0
 """Between two looks whether there is room again."""
+_PROGRESS_SECONDS = 10.0
+"""Between two words on how far a part of the work is."""
 _SECRETS = re.compile(
     r"(?<![A-Za-z0-9])(?:hf|sk|gh[opsu]|github_pat|glpat|wandb|xox[bap])[-_](?=[A-Za-z_-]*[A-Z0-9])[A-Za-z0-9_-]{12,}"
     r"|(?<=://)[^/\s]+(?=@)|(?<=[Bb]earer )\S{8,}"
@@ -47,6 +49,8 @@ class Reporter:
     """Called every second meanwhile; may raise to end the waiting."""
     ended: bool = False
     """Whether the end of the run has been said."""
+    _entered: float = 0.0
+    """When the stage, or how far it is, was said."""
     _journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,8 +119,15 @@ class Reporter:
     def enter(self, stage: str, detail: str = "") -> None:
         """Say that another part of the work begins; nothing when it is the one we are in."""
         if stage != self.stage or detail:
-            self.stage = stage
+            self.stage, self._entered = stage, time.monotonic()
             self.say(events.StageChanged(stage, detail))
+
+    def progress(self, detail: str) -> None:
+        """Say how far the part of the work is that we are in, every 10 s at most."""
+        now = time.monotonic()
+        if now - self._entered >= _PROGRESS_SECONDS:
+            self._entered = now
+            self.say(events.StageChanged(self.stage, detail))
 
     def warn(self, code: str, message: str, remedy: str = "") -> None:
         """Say something the user should know."""

@@ -87,7 +87,8 @@ class Scorer:
         if self._test is None:
             self._test = questions(self._paths, self.settings.suite_limit)
         rows = self._test.rows
-        self.reporter.enter("evaluating", f"{folder.name}: {len(rows)} questions of the {suite} suite")
+        asking = f"{len(rows)} questions of the {suite} suite"
+        self.reporter.enter("evaluating", f"{folder.name}: {asking}")
         said = answer(
             model,
             self.tokenizer,
@@ -95,6 +96,7 @@ class Scorer:
             max_new_tokens=self.settings.suite_max_new_tokens,
             batch_size=_BATCH,
             each_token=heard,
+            answered=lambda count: self.reporter.progress(f"{folder.name}: {count} of {asking}"),
         )
         workspace = Workspace(self.run.path.parent.parent)
         written = local_model(workspace, f"{self.run.name}@{folder.name}")

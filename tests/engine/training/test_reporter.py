@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_a_stage_is_said_when_it_changes_or_has_news(path: Path) -> None:
         reporter.enter(stage, detail)
     assert reporter.stage == "training"
     assert said(path) == [StageChanged("loading"), StageChanged("loading", "tiny"), StageChanged("training")]
+
+
+def test_how_far_a_stage_is_is_said_from_time_to_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    reporter = Reporter(path)
+    reporter.enter("evaluating", "9 questions")
+    for seconds, count in ((4, 3), (9, 4), (11, 6), (15, 7), (22, 9)):
+        clock[0] = 100.0 + seconds
+        reporter.progress(f"{count} of 9 questions")
+    details = [event.detail for event in said(path) if isinstance(event, StageChanged)]
+    assert details == ["9 questions", "6 of 9 questions", "9 of 9 questions"]
 
 
 def test_an_end_says_how_and_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
