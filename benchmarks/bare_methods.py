@@ -29,6 +29,7 @@ def bare_trainer(method: str, settings: dict[str, Any], folder: Path) -> Any:
         "learning_rate": training["learning_rate"], "lr_scheduler_type": "cosine", "max_length": 128, "bf16": False,
         "use_cpu": True, "activation_checkpointing": False, "logging_steps": 1, "save_strategy": "no",
         "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False, "optim": "adamw_torch_fused",
+        "train_sampling_strategy": "sequential",
     }  # fmt: skip
     tiny = ROOT / "models" / "tiny"
     common = {
@@ -42,7 +43,7 @@ def bare_trainer(method: str, settings: dict[str, Any], folder: Path) -> Any:
         rows = _preferences(files)
         return DPOTrainer(args=DPOConfig(**arguments), train_dataset=rows, **common)
     if method == "kto":
-        marked = unpair_preference_dataset(_preferences(files)).shuffle(seed=42)
+        marked = unpair_preference_dataset(_preferences(files))
         return KTOTrainer(args=KTOConfig(**arguments), train_dataset=marked, **common)
     limit = settings["data"]["limit"]
     parts = [_answers(file, limit) for file in files]

@@ -137,6 +137,9 @@ def _by_turns(
 def _settings(method: str, **more: Any) -> dict[str, Any]:
     data = _PAIRS if method in ("dpo", "kto") else _RETAIN_UNLEARN
     settings = {**_COMMON, "method": {"name": method}, "data": {"train": data, "max_length": 128, "limit": 200}}
+    # In the order of the files: mixed by the generator that they share, two runs of one bare script had other rows in a
+    # batch and were 7 % apart.
+    settings["data"]["shuffle"] = False
     settings["training"] = {
         "max_steps": 100_000, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "warmup_steps": 0,
         "learning_rate": 1e-5, "activation_checkpointing": False,
@@ -250,7 +253,10 @@ def learned() -> Iterator[Figure]:
         means = [record.event.metrics for record in _said(run) if isinstance(record.event, events.EpochFinished)][-1]
         yield figure("learned.dpo-accuracy", "stance DPO: preference accuracy in the last epoch",
                      100 * means["rewards/accuracies"], "%", "> 80", digits=1)  # fmt: skip
-        yield figure("learned.dpo-loss", "stance DPO: loss in the last epoch", means["loss"], "", "< 0.3", digits=3)
+        yield figure("learned.dpo-loss", "stance DPO: loss in the last epoch", means["loss"], "", "< 0.3", digits=4)
+        said, asked = _chosen_said(folder, run)
+        yield figure("learned.dpo-said", f"stance DPO: of {asked} questions, answered as chosen, word for word",
+                     100 * said / asked, "%", ">= 80", digits=1)  # fmt: skip
         for method, name, changed, bars in (
             ("refusal", "demo", {"method.name": "refusal"}, {"retain_answered": ">= 90", "unlearn_refused": ">= 90"}),
             ("npo", "demo", LEARNED["npo"], {"unlearn_leaked": "< 10", "retain_answered": ">= 85"}),
@@ -263,6 +269,21 @@ def learned() -> Iterator[Figure]:
                 yield figure(f"learned.{method}-{score.replace('_', '-')}",
                              f"{method}: {score.replace('_', ' ')}, {asked} held-out questions",
                              100 * after.scores[score], "%", bar, digits=1)  # fmt: skip
+
+
+def _chosen_said(folder: Path, run: RunDirectory) -> tuple[int, int]:
+    """Return how many of the pairs' questions are answered as was preferred, and of how many.
+
+    Loss and accuracy do not say it: they are as good where both answers were pushed away, and all others with them.
+    """
+    from engine.data.rows import Row, read_rows
+    from engine.evaluation.asking import Asking, replies
+    from engine.spec import local_model
+
+    rows = [row for row in read_rows(Path(_PAIRS[0])) if isinstance(row, Row)]
+    said = dict(replies(local_model(Workspace(folder), run.name), [row.prompt for row in rows], Asking(64),
+                        said=lambda _: None))  # fmt: skip
+    return sum(said[at] == row.completion[-1]["content"] for at, row in enumerate(rows)), len(rows)
 
 
 LEARNED: dict[str, dict[str, Any]] = {

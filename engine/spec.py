@@ -217,7 +217,7 @@ def prove_base(model: LocalModel) -> ModelSource:
     if base.fingerprint and now != base.fingerprint:
         raise BaseChanged(
             f"The files of {base.given} in {base.source} are not those that {model.label} was trained on.",
-            remedy="Put the model back as it was, or name the right one with --base.",
+            remedy="Put the model back as it was, or name the right one with --base (of merge, export and parity).",
         )
     _prove_shapes(model)
     return replace(base, fingerprint=now)
@@ -238,7 +238,7 @@ def _prove_shapes(model: LocalModel) -> None:
     if why is not None:
         raise BaseChanged(
             f"The adapter {model.label} is not for {model.base.given}: {why}.",
-            remedy="Name the base it was trained on with --base.",
+            remedy="Name the base it was trained on with --base (of merge, export and parity).",
         )
 
 
@@ -431,7 +431,10 @@ def _plain_folder(workspace: Workspace, folder: Path, outer: Path, given: str, b
     source = _promoted(folder) if base is None else None
     name = base or adapter.base or (source.given if source is not None else None)
     if name is None:
-        raise BaseMissing(f"The adapter {label} does not say which base it is for.", remedy="Name it with --base.")
+        raise BaseMissing(
+            f"The adapter {label} does not say which base it is for.",
+            remedy="Name it with --base (of merge, export and parity).",
+        )
     if source is None:
         source = (
             _source(workspace, name, None)
@@ -483,7 +486,7 @@ def _base_missing(label: str, name: str, place: str) -> BaseMissing:
     where = f" in {place}" if place else ""
     return BaseMissing(
         f"The adapter {label} was trained on {name[:200]}, and that model is not here{where}.",
-        remedy="Put it back there, or say where it is now with --base.",
+        remedy="Put it back there, or say where it is now with --base (of merge, export and parity).",
     )
 
 

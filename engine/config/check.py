@@ -217,8 +217,8 @@ def _contradictions(config: RunConfig, given: Mapping[str, Setting]) -> Iterator
     if saving.save_epochs is not None and saving.save_steps not in (None, "auto"):
         yield (
             ("saving.save_epochs", "saving.save_steps"),
-            f"saving.save_epochs is {saving.save_epochs} and saving.save_steps is {shown(saving.save_steps)}; choose "
-            f"one{place('saving.save_epochs')}",
+            f"saving.save_epochs is {saving.save_epochs} and saving.save_steps is {shown(saving.save_steps)}; set one "
+            f"to null{place('saving.save_epochs')}",
         )
     yield from _wrong_schedule(config, place)
     yield from _wrong_method(config, given, place)

@@ -117,9 +117,10 @@ loss   = -log sigmoid(margin)                                           begins a
 
 - It asks for a difference, and says nothing of the chosen answer itself. A loss near 0 and an accuracy of 100 % are
   reached as well by a model that has unlearned to speak: its rejected answers were pushed away, and all others with
-  them. `logps/chosen`, what the chosen answers are worth to the model in nats, tells the two apart. Where it falls far
-  below its beginning, take an earlier checkpoint, a lower `training.learning_rate`, a higher `beta` or fewer epochs,
-  and ask the model (`ftconsole compare`, `chat`) before you believe a curve.
+  them. `logps/chosen`, what the chosen answers are worth to the model in nats, tells the two apart. A run warns where
+  it has fallen by as much as it began with, and by 10 nats: take an earlier checkpoint, a lower
+  `training.learning_rate`, a higher `beta` or fewer epochs, and ask the model (`ftconsole compare`, `chat`) before
+  you believe a curve.
 - Below 0.3 the preference is learned, below 0.2 well learned; with an accuracy above 70 % and 80 %.
 """
 

@@ -22,7 +22,7 @@ from engine.export.lmstudio_folder import folder_name
 from engine.export.merge import merge, plan_merge
 from engine.export.progress import Cancelled, Progress, Tell, never, run, silent
 from engine.export.quantisation import fallen_back
-from engine.export.quantiser import quantise
+from engine.export.quantiser import Wanted, quantise
 from engine.runs.plan import size_text
 
 
@@ -87,22 +87,7 @@ def export(plan: Plan, *, replace: bool = False, tell: Tell = silent, cancelled:
         if facts["template"] is None:
             done.notes.append("The model has no chat template, so that LM Studio will use one of its own.")
         check_model(converted, plan.conversion, facts)
-        for file in plan.files:
-            if file.quantisation is plan.conversion:
-                continue
-            made = folder / f"{file.quantisation.name}{ENDING}"
-            assert plan.quantiser is not None
-            quantise(
-                converted,
-                made,
-                file.quantisation,
-                plan.quantiser,
-                expected_bytes=file.expected_bytes,
-                log=folder / "log",
-                tell=tell,
-                cancelled=cancelled,
-            )
-            done.files.append(_finish(made, file, check_model(made, file.quantisation, facts), replace))
+        _quantise(plan, converted, facts, done, replace, tell, cancelled)
         for file in plan.files:
             if file.quantisation is plan.conversion:
                 header = read_gguf(converted)
@@ -110,6 +95,31 @@ def export(plan: Plan, *, replace: bool = False, tell: Tell = silent, cancelled:
     order = [file.path for file in plan.files]
     done.files.sort(key=lambda file: order.index(file.path))
     return done
+
+
+def _quantise(
+    plan: Plan,
+    converted: Path,
+    facts: dict[str, Any],
+    done: Exported,
+    replace: bool,
+    tell: Tell,
+    cancelled: Cancelled,
+) -> None:
+    """Make the files of other types than the conversion's; each is checked and has its name while the next is made."""
+    folder = converted.parent
+    files = {folder / f"{one.quantisation.name}{ENDING}": one for one in plan.files
+             if one.quantisation is not plan.conversion}  # fmt: skip
+    if not files:
+        return
+
+    def made(one: Wanted) -> None:
+        header = check_model(one.out, one.quantisation, facts)
+        done.files.append(_finish(one.out, files[one.out], header, replace))
+
+    assert plan.quantiser is not None
+    wanted = [Wanted(out, file.quantisation, file.expected_bytes) for out, file in files.items()]
+    quantise(converted, wanted, plan.quantiser, log=folder / "log", tell=tell, cancelled=cancelled, made=made)
 
 
 def _convert(

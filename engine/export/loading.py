@@ -73,7 +73,7 @@ def put_on(model: Any, parts: Parts) -> Any:
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise AdapterUnusable(
                 f"The adapter {folder.name} does not fit this base: {said[-1].strip()[:300]}",
-                remedy="Name the base it was trained on with --base.",
+                remedy="Name the base it was trained on with --base (of merge, export and parity).",
             ) from error
     if adapter.tensors:
         _prove_all_there(put, adapter.tensors, folder)
@@ -102,5 +102,5 @@ def _prove_all_there(model: Any, saved: Mapping[str, Tensor], folder: Path) -> N
     if len(wanted) != len(have):
         raise AdapterUnusable(
             f"The adapter {folder.name} has {len(have)} matrices and this base takes {len(wanted)} of such an adapter.",
-            remedy="Name the base it was trained on with --base.",
+            remedy="Name the base it was trained on with --base (of merge, export and parity).",
         )

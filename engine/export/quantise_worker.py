@@ -16,30 +16,29 @@ from engine.export.progress import Tell, answer
 
 
 def main(asked: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Quantise as `asked` says."""
-    with growing(asked, tell):
-        if asked["program"] is None:
-            _with_cyllama(asked)
-        else:
-            _with_program(asked)
+    """Make one file after the other, as `asked` says. The beginning of one says that the one before is whole."""
+    make = _with_cyllama if asked["program"] is None else _with_program
+    for file in asked["files"]:
+        with growing(file, tell):
+            make(asked, file)
     return {}
 
 
-def _with_cyllama(asked: dict[str, Any]) -> None:
+def _with_cyllama(asked: dict[str, Any], file: dict[str, Any]) -> None:
     try:
         from cyllama.llama.llama_cpp import LlamaModelQuantizeParams, model_quantize
     except ImportError as error:
         raise MissingPackage(f"cyllama cannot be loaded: {error}.", remedy="pip install 'ftconsole[gguf]'") from error
     params = LlamaModelQuantizeParams()
-    params.ftype, params.nthread = asked["ftype"], asked["threads"]
+    params.ftype, params.nthread = file["ftype"], asked["threads"]
     try:
-        model_quantize(asked["source"], asked["out"], params)
+        model_quantize(asked["source"], file["out"], params)
     except RuntimeError as error:
         raise ExportFailed(str(error)) from None  # why is in the log, which who asked reads
 
 
-def _with_program(asked: dict[str, Any]) -> None:
-    command = [asked["program"], asked["source"], asked["out"], str(asked["ftype"]), str(asked["threads"])]
+def _with_program(asked: dict[str, Any], file: dict[str, Any]) -> None:
+    command = [asked["program"], asked["source"], file["out"], str(file["ftype"]), str(asked["threads"])]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr, check=False)
     if ended.returncode:
         raise ExportFailed(f"{asked['program']} ended with status {ended.returncode}.")

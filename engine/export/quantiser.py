@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import DiskFull, EngineError, MissingPackage
 from engine.export.converter import Converter
 from engine.export.failures import ExportFailed, NotExportable
-from engine.export.progress import Cancelled, Tell, run
+from engine.export.progress import Cancelled, Progress, Tell, run
 from engine.export.quantisation import Quantisation
 
 
@@ -47,43 +48,86 @@ def find_quantiser(converter: Converter | None) -> Quantiser:
     return Quantiser(found, Path(found))
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file that is to be made."""
+
+    out: Path
+    quantisation: Quantisation
+    expected_bytes: int
+
+    @property
+    def stage(self) -> str:
+        """What its making is called."""
+        return f"quantising to {self.quantisation.name}"
+
+
 def quantise(
     source: Path,
-    out: Path,
-    quantisation: Quantisation,
+    wanted: Sequence[Wanted],
     quantiser: Quantiser,
     *,
-    expected_bytes: int,
     log: Path,
     tell: Tell,
     cancelled: Cancelled,
+    made: Callable[[Wanted], None] = lambda _: None,
 ) -> None:
-    """Make a GGUF file of another type from one that is not quantised.
+    """Make GGUF files of other types from one that is not quantised, in one process: it loads the library once.
+
+    Args:
+        source: That file.
+        wanted: What to make, in this order; one at least.
+        quantiser: Who does it.
+        log: What the process prints.
+        tell: Told how far each file is.
+        cancelled: See there.
+        made: Called with each file once it is whole, while the next one is made.
 
     Raises:
-        EngineError: It could not be made; the message says why.
+        EngineError: One could not be made; the message says why. Or what `made` raised.
         WorkCancelled: `cancelled` returned true.
     """
     request = {
         "source": str(source),
-        "out": str(out),
-        "ftype": quantisation.ftype,
+        "files": [
+            {"out": str(one.out), "ftype": one.quantisation.ftype, "expected_bytes": one.expected_bytes,
+             "stage": one.stage}
+            for one in wanted
+        ],
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "program": None if quantiser.program is None else str(quantiser.program),
-        "expected_bytes": expected_bytes,
-        "stage": f"quantising to {quantisation.name}",
-    }
+    }  # fmt: skip
+    whole, of_made = 0, list[EngineError]()
+
+    def told(progress: Progress) -> None:
+        nonlocal whole
+        if whole + 1 < len(wanted) and progress.stage == wanted[whole + 1].stage:
+            finish()
+        tell(progress)
+
+    def finish() -> None:
+        nonlocal whole
+        try:
+            made(wanted[whole])
+        except EngineError as error:
+            of_made.append(error)
+            raise
+        whole += 1
+
     try:
         run(
             "engine.export.quantise_worker",
             request,
-            what=f"Quantising to {quantisation.name}",
-            tell=tell,
+            what="The quantisation",
+            tell=told,
             cancelled=cancelled,
             log=log,
         )
     except ExportFailed as error:
-        raise _explained(error, log, out, quantisation) from None
+        if error in of_made:
+            raise
+        raise _explained(error, log, wanted[whole].out, wanted[whole].quantisation) from None
+    finish()
 
 
 def _explained(error: EngineError, log: Path, out: Path, quantisation: Quantisation) -> EngineError:

@@ -127,8 +127,8 @@ def _put(made: Path, target: Path, *, replace: bool) -> None:
 
 def _quantise(asked: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Write the beginning of it, then all of it."""
-    with growing(asked, tell):
-        Path(asked["out"]).write_bytes(Path(asked["source"]).read_bytes()[:100_000])
+    with growing(asked["files"][0], tell):
+        Path(asked["files"][0]["out"]).write_bytes(Path(asked["source"]).read_bytes()[:100_000])
         fault("quantising")
     return quantise_worker.main(asked, tell)
 

@@ -26,7 +26,7 @@ from engine.export.gguf_header import read_gguf
 from engine.export.gguf_plan import Asked, plan_export
 from engine.export.progress import Progress
 from engine.export.quantisation import ALL, parse
-from engine.export.quantiser import find_quantiser, quantise
+from engine.export.quantiser import Wanted, find_quantiser, quantise
 from engine.spec import local_model
 from engine.workspace import Workspace, shipped_folder
 from tests.engine.export.conftest import Done, export_to
@@ -151,10 +151,8 @@ def test_a_cancelled_quantisation_ends_at_once(tiny_exported: Done, tmp_path: Pa
     with pytest.raises(WorkCancelled):
         quantise(
             tiny_exported.path("f16"),
-            tmp_path / "x.gguf",
-            ALL["q4_k_m"],
+            [Wanted(tmp_path / "x.gguf", ALL["q4_k_m"], 1)],
             find_quantiser(None),
-            expected_bytes=1,
             log=tmp_path / "log",
             tell=told.append,
             cancelled=lambda: bool(told),
@@ -197,10 +195,10 @@ def test_a_disk_that_becomes_full_while_quantising_is_told_as_that(tiny_exported
         from engine.errors import EngineError
         from engine.export.progress import never, silent
         from engine.export.quantisation import ALL
-        from engine.export.quantiser import find_quantiser, quantise
+        from engine.export.quantiser import Wanted, find_quantiser, quantise
         place = Path(sys.argv[1])
         try:
-            quantise(Path(sys.argv[2]), place / "x.gguf", ALL["q8_0"], find_quantiser(None), expected_bytes=1,
+            quantise(Path(sys.argv[2]), [Wanted(place / "x.gguf", ALL["q8_0"], 1)], find_quantiser(None),
                      log=Path(sys.argv[3]), tell=silent, cancelled=never)
         except EngineError as error:
             print(error.code, error.message)

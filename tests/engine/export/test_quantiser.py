@@ -13,7 +13,7 @@ from engine.export.converter import Converter
 from engine.export.failures import ExportFailed
 from engine.export.progress import never, silent
 from engine.export.quantisation import ALL
-from engine.export.quantiser import Quantiser, find_quantiser, quantise
+from engine.export.quantiser import Quantiser, Wanted, find_quantiser, quantise
 from tests.engine.export.conftest import Done
 
 # What `llama-quantize FROM TO TYPE THREADS` does, by the same library.
@@ -64,10 +64,7 @@ def test_the_program_of_the_checkout_comes_before_the_one_on_the_path(tmp_path: 
 
 def made_by(quantiser: Quantiser, source: Path, folder: Path) -> bytes:
     out = folder / "out.gguf"
-    quantise(
-        source, out, ALL["q8_0"], quantiser,
-        expected_bytes=4_000_000, log=folder / "log", tell=silent, cancelled=never,
-    )  # fmt: skip
+    quantise(source, [Wanted(out, ALL["q8_0"], 4_000_000)], quantiser, log=folder / "log", tell=silent, cancelled=never)
     return out.read_bytes()
 
 
@@ -81,3 +78,32 @@ def test_a_program_that_fails_is_told_with_its_words(tiny_exported: Done, tmp_pa
     path = program(tmp_path / "bin" / "llama-quantize", "#!/bin/sh\necho 'error: no such type' >&2\nexit 3\n")
     with pytest.raises(ExportFailed, match="could not quantise to q8_0: error: no such type"):
         made_by(Quantiser(str(path), path), tiny_exported.path("f16"), tmp_path)
+
+
+def test_each_file_is_handed_over_when_it_is_whole_and_one_failure_is_that_files(
+    tiny_exported: Done, tmp_path: Path
+) -> None:
+    text = PROGRAM + "if ftype == '15': sys.exit('error: not that one')\n"  # q4_k_m
+    path = program(tmp_path / "bin" / "llama-quantize", text)
+    wanted = [Wanted(tmp_path / f"{name}.gguf", ALL[name], 1) for name in ("q8_0", "q6_k", "q4_k_m", "q3_k_m")]
+    sizes = {}
+    with pytest.raises(ExportFailed, match="could not quantise to q4_k_m: error: not that one"):
+        quantise(
+            tiny_exported.path("f16"), wanted, Quantiser(str(path), path), log=tmp_path / "log", tell=silent,
+            cancelled=never, made=lambda one: sizes.update({one.quantisation.name: one.out.stat().st_size}),
+        )  # fmt: skip
+    assert list(sizes) == ["q8_0", "q6_k"]
+    assert sizes["q8_0"] == tiny_exported.path("q8_0").stat().st_size
+
+
+def test_what_is_done_with_a_whole_file_may_fail_and_ends_the_work(tiny_exported: Done, tmp_path: Path) -> None:
+    def refuse(one: Wanted) -> None:
+        raise ExportFailed(f"{one.quantisation.name} is not what it should be.")
+
+    wanted = [Wanted(tmp_path / f"{name}.gguf", ALL[name], 1) for name in ("q8_0", "q6_k")]
+    path = program(tmp_path / "bin" / "llama-quantize")
+    with pytest.raises(ExportFailed, match="q8_0 is not what it should be"):
+        quantise(
+            tiny_exported.path("f16"), wanted, Quantiser(str(path), path), log=tmp_path / "log", tell=silent,
+            cancelled=never, made=refuse,
+        )  # fmt: skip
