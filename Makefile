@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
 # The 16,000 modules are compiled on all cores: pip does it on one, in a minute. A few are templates and no Python.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
-# Tests on all cores; 1 worker is `make test JOBS=0`.
-JOBS ?= auto
+# One worker more than cores: tests wait for processes a fifth of their time. One alone is `make test JOBS=0`.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 # A file stays with one worker: what its tests share, a trained model or a server, is made once. In the order of their
 # names: by the number of their tests, the longest trainings would come last, and one worker would wait for the other.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

@@ -21,7 +21,7 @@ def test_convert_says_what_was_read_and_what_was_left_out(cli: CommandLine) -> N
     ]
     assert len((cli.workspace / "out.jsonl").read_text().splitlines()) == 1
     again = cli("data", "convert", "x.jsonl", "-o", "out.jsonl", "--to", "messages", "--json")
-    assert (again.code, again.error["code"]) == (2, "usage")
+    assert (again.code, again.error["code"]) == (2, "target-exists")
     forced = cli("data", "convert", "x.jsonl", "-o", "out.jsonl", "--to", "messages", "--json", "--force").json
     assert (forced["rows_in"], forced["rows_written"], len(forced["left_out"])) == (3, 1, 2)
 

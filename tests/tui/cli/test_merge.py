@@ -53,7 +53,7 @@ def test_a_dry_run_says_what_it_needs_and_makes_nothing(cli: CommandLine, adapte
         (("lora", "-o", "out", "--dtype", "int4"), 2, "usage"),
         (("lora", "-o", "lora"), 2, "target-exists"),
         (("nothing", "-o", "out"), 3, "not-found"),
-        (("lora", "-o", "out", "--base", "nowhere"), 3, "base-missing"),
+        (("lora", "-o", "out", "--base", "nowhere"), 3, "not-found"),
         (("lora",), 2, "usage"),
     ],
 )
