@@ -118,7 +118,7 @@ def quantise(
         run(
             "engine.export.quantise_worker",
             request,
-            what="The quantisation",
+            what=f"Quantising to {', '.join(one.quantisation.name for one in wanted)}",
             tell=told,
             cancelled=cancelled,
             log=log,
